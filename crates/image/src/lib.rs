@@ -4,7 +4,9 @@
 //! image is told to it.
 
 pub mod archive;
+pub mod document;
 pub mod layer;
+pub mod progress;
 pub mod reference;
 pub mod registry;
 pub mod store;
