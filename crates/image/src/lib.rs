@@ -5,8 +5,13 @@
 
 pub mod archive;
 pub mod document;
+#[cfg(test)]
+mod fixture;
+pub mod hash;
 pub mod layer;
 pub mod progress;
+pub mod pull;
+pub mod push;
 pub mod reference;
 pub mod registry;
 pub mod store;
