@@ -1,0 +1,111 @@
+//! The channel between the process that starts a container and the container's process until it becomes the program.
+//!
+//! ```text
+//! container's process            starter          a SOCK_SEQPACKET pair, closed by exec
+//!   | -- 'C' + descriptor ------> |                the terminal's master side
+//!   | -- 'R' -------------------> |                set up; waits (only if not started at once)
+//!   | <- 'G' -------------------- |                go
+//!   | -- 'E' kind errno text ---> |                failed; the process ends
+//!   | -- (end of file) ---------> |                the program runs
+//! ```
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType,
+};
+
+use crate::error::{Doing, StartError};
+
+/// One end of the channel.
+#[derive(Debug)]
+pub(crate) struct Channel(OwnedFd);
+
+/// What the starter hears.
+pub(crate) enum Message {
+    /// The terminal's master side.
+    Console(OwnedFd),
+    /// Set up.
+    Ready,
+    /// The program runs, or the process ended without a word.
+    Closed,
+}
+
+/// Both ends: the starter's, the container's.
+pub(crate) fn pair() -> Result<(Channel, Channel), StartError> {
+    let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .doing(|| "make a channel".into())?;
+    Ok((Channel(a), Channel(b)))
+}
+
+impl Channel {
+    /// Sends a failure; there is nobody to tell if that fails too.
+    pub(crate) fn send_error(&self, error: &StartError) {
+        let _ = rustix::net::send(&self.0, &error.to_packet(), SendFlags::NOSIGNAL);
+    }
+
+    /// Sends the terminal's master side.
+    pub(crate) fn send_console(&self, master: BorrowedFd<'_>) -> Result<(), StartError> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fds = [master];
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+        rustix::net::sendmsg(&self.0, &[IoSlice::new(b"C")], &mut control, SendFlags::NOSIGNAL)
+            .doing(|| "hand out the terminal".into())?;
+        Ok(())
+    }
+
+    /// Says that all is set up and waits for the word to go.
+    pub(crate) fn ready_and_wait(&self) -> Result<(), StartError> {
+        rustix::net::send(&self.0, b"R", SendFlags::NOSIGNAL).doing(|| "report to the supervisor".into())?;
+        let mut word = [0; 1];
+        let (n, _) = rustix::net::recv(&self.0, &mut word, RecvFlags::empty()).doing(|| "wait for the start".into())?;
+        if n == 1 && word == *b"G" { Ok(()) } else { Err(StartError::refused("start: the supervisor is gone")) }
+    }
+
+    /// Gives the word to go.
+    pub(crate) fn go(&self) -> Result<(), StartError> {
+        rustix::net::send(&self.0, b"G", SendFlags::NOSIGNAL).doing(|| "start the container".into())?;
+        Ok(())
+    }
+
+    /// Whether the other end is gone.
+    pub(crate) fn is_hung_up(&self) -> bool {
+        let mut fds = [rustix::event::PollFd::new(&self.0, rustix::event::PollFlags::empty())];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(rustix::event::poll(&mut fds, Some(&now)), Ok(n) if n > 0)
+    }
+
+    /// Hears the next message. *Errors*: what the container's process said had failed.
+    pub(crate) fn hear(&self) -> Result<Message, StartError> {
+        let mut packet = [0; 2100];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = loop {
+            let mut parts = [IoSliceMut::new(&mut packet)];
+            match rustix::net::recvmsg(self.0.as_fd(), &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+                Err(Errno::INTR) => {}
+                // A process that died with our words unread resets the channel.
+                Err(Errno::CONNRESET) => return Ok(Message::Closed),
+                other => break other.doing(|| "hear from the container's process".into())?,
+            }
+        };
+        match packet.get(..received.bytes) {
+            Some([]) => Ok(Message::Closed),
+            Some([b'E', rest @ ..]) => Err(StartError::from_packet(rest)),
+            Some([b'R']) => Ok(Message::Ready),
+            Some([b'C']) => {
+                let mut fds = control.drain().filter_map(|m| match m {
+                    RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+                    _ => None,
+                });
+                fds.next().map(Message::Console).ok_or_else(|| StartError::refused("take the container's terminal"))
+            }
+            _ => Err(StartError::refused("understand the container's process")),
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Containers made for real, without control groups or filters: the lifecycle and what the program sees.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use holm_container::rootfs::Rootfs;
+use holm_container::{Create, Join, StartError, Stdio, capability};
+use holm_spec::oci::runtime::{Linux, Mount, Namespace, NamespaceKind, Process, Root, Spec};
+use rustix::process::{WaitId, WaitIdOptions};
+
+/// A root file system with a static busybox; `None`, with the reason printed, where there is none.
+fn busybox() -> Option<tempfile::TempDir> {
+    let Ok(bytes) = std::fs::read("/bin/busybox") else {
+        println!("skipped: /bin/busybox is not installed (busybox-static)");
+        return None;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    for folder in ["bin", "etc", "tmp", "proc", "sys", "dev"] {
+        std::fs::create_dir(dir.path().join(folder)).unwrap();
+    }
+    let program = dir.path().join("bin/busybox");
+    std::fs::write(&program, bytes).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for applet in ["sh", "cat", "echo", "ls", "id", "sleep", "true", "mount", "readlink", "kill", "stty", "touch", "ps"] {
+        std::os::unix::fs::symlink("busybox", dir.path().join("bin").join(applet)).unwrap();
+    }
+    Some(dir)
+}
+
+fn mount(kind: &str, destination: &str, options: &[&str]) -> Mount {
+    Mount {
+        destination: destination.into(),
+        kind: Some(kind.into()),
+        source: None,
+        options: options.iter().map(|s| (*s).to_owned()).collect(),
+        ..Mount::default()
+    }
+}
+
+fn spec(args: &[&str]) -> Spec {
+    use NamespaceKind::*;
+    let namespaces = [Mount, Pid, Network, Ipc, Uts, Cgroup].map(|kind| Namespace { kind, path: None });
+    Spec {
+        process: Some(Process {
+            args: args.iter().map(|s| (*s).to_owned()).collect(),
+            env: vec!["PATH=/bin".into()],
+            cwd: "/".into(),
+            capabilities: Some(capability::sets(capability::resolve(&[], &[], false).unwrap())),
+            ..Process::default()
+        }),
+        root: Some(Root::default()),
+        hostname: Some("box".into()),
+        mounts: vec![
+            mount("proc", "/proc", &["nosuid", "noexec", "nodev"]),
+            mount("tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+            mount("devpts", "/dev/pts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+            mount("sysfs", "/sys", &["nosuid", "noexec", "nodev", "ro"]),
+        ],
+        linux: Some(Linux {
+            namespaces: namespaces.to_vec(),
+            masked_paths: vec!["/proc/interrupts".into(), "/proc/acpi".into(), "/sys/firmware".into()],
+            readonly_paths: vec!["/proc/sys".into(), "/proc/sysrq-trigger".into()],
+            ..Linux::default()
+        }),
+        ..Spec::default()
+    }
+}
+
+fn null() -> OwnedFd {
+    File::options().read(true).write(true).open("/dev/null").unwrap().into()
+}
+
+fn pipe() -> (File, OwnedFd) {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    (File::from(read), write)
+}
+
+fn wait(pidfd: impl AsFd) -> i32 {
+    let status = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).unwrap().unwrap();
+    status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap())
+}
+
+/// Runs a container in a root and returns its exit code and output. Each call forks, so the test process must have
+/// one thread at that time; tests that run side by side are kept apart by [`run_alone`].
+fn run(root: &Path, spec: &Spec, init: bool) -> Result<(i32, String), StartError> {
+    let rootfs = Rootfs::directory(root).unwrap();
+    let (mut output, write) = pipe();
+    let stdio = Stdio::Fds { stdin: null(), stdout: write.try_clone().unwrap(), stderr: write };
+    let made = holm_container::create(Create {
+        id: "test",
+        spec,
+        bundle: None,
+        rootfs: &rootfs,
+        stdio,
+        cgroup: None,
+        seccomp: None,
+        start_now: true,
+        init,
+    })?;
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    Ok((wait(&made.pidfd), text))
+}
+
+fn check(root: &Path, script: &str, expected: &str) {
+    let (code, text) = run(root, &spec(&["sh", "-c", script]), false).unwrap();
+    assert_eq!((code, text.as_str()), (0, expected), "{script}");
+}
+
+fn program_sees_its_own_world(root: &Path) {
+    check(root, "echo $$; cat /proc/sys/kernel/hostname", "1\nbox\n");
+    check(root, "ls /dev/pts /dev/null /dev/fd/0", "/dev/fd/0\n/dev/null\n\n/dev/pts:\nptmx\n");
+    check(root, "cat /proc/interrupts; ls /sys/firmware; echo 1 2>/dev/null >/proc/sys/kernel/core_pattern || echo no", "no\n");
+    check(root, "cat /sys/class/net/lo/flags", "0x9\n");
+    check(root, "echo x >/dev/null && cat /dev/null", "");
+}
+
+fn exit_codes_are_the_programs_or_say_why(root: &Path) {
+    assert_eq!(run(root, &spec(&["sh", "-c", "exit 7"]), false).unwrap().0, 7);
+    assert_eq!(run(root, &spec(&["sh", "-c", "exit 9"]), true).unwrap().0, 9);
+    assert_eq!(run(root, &spec(&["nothing"]), false).unwrap_err().exit_code(), 127);
+    assert_eq!(run(root, &spec(&["/nothing"]), false).unwrap_err().exit_code(), 127);
+    assert_eq!(run(root, &spec(&["/etc"]), false).unwrap_err().exit_code(), 126);
+}
+
+fn init_reaps_and_ends_as_the_program(root: &Path) {
+    let (code, text) = run(root, &spec(&["sh", "-c", "echo $$; (sleep 0 &); exit 3"]), true).unwrap();
+    assert_eq!((code, text.trim()), (3, "2"));
+}
+
+fn cwd_through_a_descriptor_is_refused(root: &Path) {
+    for n in 0..32 {
+        let mut spec = spec(&["true"]);
+        spec.process.as_mut().unwrap().cwd = format!("/proc/self/fd/{n}").into();
+        let error = run(root, &spec, false).unwrap_err();
+        assert!(error.to_string().contains("working folder"), "{n}: {error}");
+    }
+}
+
+fn linked_proc_is_refused(root: &Path) {
+    std::fs::remove_dir(root.join("proc")).unwrap();
+    std::os::unix::fs::symlink("tmp", root.join("proc")).unwrap();
+    let error = run(root, &spec(&["true"]), false).unwrap_err();
+    assert!(error.to_string().contains("`/proc`"), "{error}");
+    std::fs::remove_file(root.join("proc")).unwrap();
+    std::fs::create_dir(root.join("proc")).unwrap();
+}
+
+fn identity_and_capabilities_are_as_planned(root: &Path) {
+    let mut spec = spec(&["sh", "-c", "id -u; id -g; cat /proc/self/status"]);
+    let process = spec.process.as_mut().unwrap();
+    process.user.uid = 1000;
+    process.user.gid = 1001;
+    process.user.additional_gids = vec![1001, 5];
+    process.no_new_privileges = true;
+    let (_, text) = run(root, &spec, false).unwrap();
+    assert!(text.starts_with("1000\n1001\n"), "{text}");
+    for line in ["Groups:\t5 1001", "CapInh:\t0000000000000000", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    assert!(text.contains("CapBnd:\t00000000a80425fb"), "{text}");
+}
+
+fn created_container_waits_for_start_and_exec_joins_it(root: &Path) {
+    let rootfs = Rootfs::directory(root).unwrap();
+    let (mut output, write) = pipe();
+    let spec = spec(&["sh", "-c", "echo started; sleep 1000"]);
+    let stdio = Stdio::Fds { stdin: null(), stdout: write, stderr: null() };
+    let request = Create {
+        id: "test",
+        spec: &spec,
+        bundle: None,
+        rootfs: &rootfs,
+        stdio,
+        cgroup: None,
+        seccomp: None,
+        start_now: false,
+        init: false,
+    };
+    let mut made = holm_container::create(request).unwrap();
+    made.start().unwrap();
+    let mut line = [0; 8];
+    output.read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"started\n");
+    let (mut output, write) = pipe();
+    let process = Process {
+        args: vec!["sh".into(), "-c".into(), "cat /proc/sys/kernel/hostname; readlink /proc/self/exe; ps | grep -c sleep".into()],
+        env: vec!["PATH=/bin".into()],
+        cwd: "/tmp".into(),
+        ..Process::default()
+    };
+    let join = Join {
+        init: made.pidfd.as_fd(),
+        init_pid: made.pid,
+        spec: &spec,
+        process: &process,
+        stdio: Stdio::Fds { stdin: null(), stdout: write, stderr: null() },
+        cgroup: None,
+        seccomp: None,
+    };
+    let joined = holm_container::exec(join).unwrap();
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("box\n/bin/busybox\n"), "{text}");
+    assert_eq!(wait(&joined.pidfd), 0);
+    rustix::process::pidfd_send_signal(&made.pidfd, rustix::process::Signal::KILL).unwrap();
+    assert_eq!(wait(&made.pidfd), 137);
+}
+
+fn terminal_is_the_containers_own(root: &Path) {
+    let rootfs = Rootfs::directory(root).unwrap();
+    let mut spec = spec(&["sh", "-c", "stty size; readlink /proc/self/fd/0; cat"]);
+    let process = spec.process.as_mut().unwrap();
+    process.terminal = true;
+    process.console_size = Some(holm_spec::oci::runtime::ConsoleSize { height: 33, width: 99 });
+    let request = Create {
+        id: "test",
+        spec: &spec,
+        bundle: None,
+        rootfs: &rootfs,
+        stdio: Stdio::Terminal,
+        cgroup: None,
+        seccomp: None,
+        start_now: true,
+        init: false,
+    };
+    let made = holm_container::create(request).unwrap();
+    let master = made.console.unwrap();
+    rustix::io::ioctl_fionbio(&master, false).unwrap();
+    let mut master = File::from(master);
+    master.write_all(b"hello\n\x04").unwrap();
+    let mut text = Vec::new();
+    let mut part = [0; 1024];
+    while let Ok(n) = master.read(&mut part) {
+        if n == 0 {
+            break;
+        }
+        text.extend_from_slice(&part[..n]);
+    }
+    let text = String::from_utf8_lossy(&text);
+    assert!(text.contains("33 99") && text.contains("/dev/pts/0") && text.contains("hello"), "{text}");
+    assert_eq!(wait(&made.pidfd), 0);
+}
+
+fn user_namespace_maps_root(root: &Path) {
+    let map = [holm_spec::oci::runtime::IdMapping { container_id: 0, host_id: 100_000, size: 65_536 }];
+    let mut spec = spec(&["sh", "-c", "id -u; cat /proc/self/uid_map; echo x >/dev/null"]);
+    let linux = spec.linux.as_mut().unwrap();
+    linux.namespaces.push(Namespace { kind: NamespaceKind::User, path: None });
+    linux.uid_mappings = map.to_vec();
+    linux.gid_mappings = map.to_vec();
+    let (code, text) = run(root, &spec, false).unwrap();
+    assert_eq!(code, 0, "{text}");
+    assert!(text.starts_with("0\n"), "{text}");
+    assert!(text.contains("100000"), "{text}");
+}
+
+/// One test, because each step forks and a fork wants a process with one thread of its own making.
+#[test]
+fn containers_live_as_their_bundles_say() {
+    let Some(dir) = busybox() else { return };
+    let root = dir.path();
+    program_sees_its_own_world(root);
+    exit_codes_are_the_programs_or_say_why(root);
+    init_reaps_and_ends_as_the_program(root);
+    cwd_through_a_descriptor_is_refused(root);
+    linked_proc_is_refused(root);
+    identity_and_capabilities_are_as_planned(root);
+    created_container_waits_for_start_and_exec_joins_it(root);
+    terminal_is_the_containers_own(root);
+    user_namespace_maps_root(root);
+}
