@@ -24,7 +24,7 @@ pub fn debian_image(system: &Debian) -> PathBuf {
     let kept = target_folder().join("test-images");
     fs::create_dir_all(&kept).expect("make a folder for kept images");
     let lock = File::create(kept.join(format!("{}.lock", system.name))).expect("make a lock");
-    lock.lock().expect("take a lock");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("take a lock");
     let codename = codename();
     let layout = kept.join(format!("{}-{codename}", system.name));
     if !layout.join("index.json").exists() {

@@ -24,7 +24,7 @@ impl Scratch {
     ///
     /// # Panics
     /// If they cannot be made.
-    #[allow(clippy::new_without_default)]
+    #[expect(clippy::new_without_default, reason = "it makes folders, which no default should")]
     pub fn new() -> Self {
         Self::inside(&std::env::temp_dir())
     }
