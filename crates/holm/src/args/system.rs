@@ -1,0 +1,65 @@
+//! Flags of the commands about Holm itself, as typed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Flags of `info`.
+#[derive(Args, Clone, Debug)]
+pub struct Info {
+    /// Go template or json.
+    #[arg(short, long, value_name = "TEMPLATE")]
+    pub format: Option<String>,
+}
+
+/// Flags of `version`.
+#[derive(Args, Clone, Debug)]
+pub struct Version {
+    /// Go template or json.
+    #[arg(short, long, value_name = "TEMPLATE")]
+    pub format: Option<String>,
+}
+
+/// Flags of `system df`.
+#[derive(Args, Clone, Debug)]
+pub struct SystemDf {
+    /// Go template, `table TEMPLATE` or json.
+    #[arg(long, value_name = "TEMPLATE")]
+    pub format: Option<String>,
+    /// One line for each image, container and volume.
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// Flags of `system prune`.
+#[derive(Args, Clone, Debug)]
+pub struct SystemPrune {
+    /// All unused images, not only those without a name.
+    #[arg(short, long)]
+    pub all: bool,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub force: bool,
+    /// Unused volumes too.
+    #[arg(long)]
+    pub volumes: bool,
+    /// Only these: until=TIME, label=KEY[=VALUE].
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Vec<String>,
+}
+
+/// Flags of `completions`.
+#[derive(Args, Clone, Debug)]
+pub struct Completions {
+    /// Shell: bash, zsh or fish.
+    #[arg(value_name = "SHELL", value_parser = ["bash", "zsh", "fish"])]
+    pub shell: String,
+}
+
+/// Flags of `man`.
+#[derive(Args, Clone, Debug)]
+pub struct Man {
+    /// Folder to write the pages into.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+}

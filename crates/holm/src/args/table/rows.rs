@@ -1,0 +1,505 @@
+//! The rows of the table of commands.
+
+use clap::{Args, FromArgMatches};
+
+use super::{Action, Command, Entry, Topic, container, create, image, lifecycle, row, system, volume};
+
+/// All commands, in the order of the help.
+pub fn entries() -> &'static [Entry] {
+    ENTRIES
+}
+
+const RUN: Entry = row!(
+    "run",
+    [],
+    Run,
+    Run(Box<create::Run>),
+    "Run a program in a new container",
+    "holm run --rm -it debian bash\nholm run -d --name web --memory 256m --network host nginx"
+);
+const CREATE: Entry = row!(
+    "create",
+    [],
+    Run,
+    Create(Box<create::Create>),
+    "Make a container without starting it",
+    "holm create --name job debian true\nholm create -it --name shell debian bash"
+);
+const EXEC: Entry = row!(
+    "exec",
+    [],
+    Run,
+    Exec(container::Exec),
+    "Run a program in a running container",
+    "holm exec -it web sh\nholm exec -u nobody -e A=1 web env"
+);
+const START: Entry = row!(
+    "start",
+    [],
+    Run,
+    Start(lifecycle::Start),
+    "Start containers that are not running",
+    "holm start web\nholm start -ai job"
+);
+const STOP: Entry =
+    row!("stop", [], Run, Stop(lifecycle::Stop), "Stop running containers", "holm stop web\nholm stop -t 30 web db");
+const RESTART: Entry = row!(
+    "restart",
+    [],
+    Container,
+    Restart(lifecycle::Restart),
+    "Stop and start containers",
+    "holm restart web\nholm restart -t 3 web db"
+);
+const KILL: Entry = row!(
+    "kill",
+    [],
+    Container,
+    Kill(lifecycle::Kill),
+    "Send a signal to containers",
+    "holm kill web\nholm kill -s HUP web"
+);
+const RM: Entry =
+    row!("rm", ["remove"], Run, Rm(lifecycle::Rm), "Remove containers", "holm rm web\nholm rm -fv web db");
+const PS: Entry = row!(
+    "ps",
+    [],
+    Run,
+    Ps(container::Ps),
+    "List containers",
+    "holm ps -a\nholm ps --filter status=exited --format '{{.Names}}: {{.Status}}'"
+);
+const CONTAINER_LS: Entry = row!(
+    "ls",
+    ["list", "ps"],
+    Container,
+    Ps(container::Ps),
+    "List containers",
+    "holm container ls -a\nholm container ls -q --filter label=app=web"
+);
+const LOGS: Entry = row!(
+    "logs",
+    [],
+    Run,
+    Logs(container::Logs),
+    "Show the output of a container",
+    "holm logs -f web\nholm logs --since 10m -n 100 -t web"
+);
+const ATTACH: Entry = row!(
+    "attach",
+    [],
+    Container,
+    Attach(container::Attach),
+    "Attach to a running container",
+    "holm attach shell\nholm attach --no-stdin web"
+);
+const INSPECT: Entry = row!(
+    "inspect",
+    [],
+    Container,
+    Inspect(container::Inspect),
+    "Show all about containers, images or volumes",
+    "holm inspect web\nholm inspect -f '{{.State.Pid}}' web"
+);
+const CONTAINER_INSPECT: Entry = row!(
+    "inspect",
+    [],
+    Container,
+    ContainerInspect(container::Inspect),
+    "Show all about containers",
+    "holm container inspect web\nholm container inspect -f '{{json .Mounts}}' web"
+);
+const STATS: Entry = row!(
+    "stats",
+    [],
+    Container,
+    Stats(container::Stats),
+    "Show what containers use",
+    "holm stats\nholm stats --no-stream web"
+);
+const TOP: Entry = row!(
+    "top",
+    [],
+    Container,
+    Top(container::Top),
+    "Show the processes of a container",
+    "holm top web\nholm top web pid rss args"
+);
+const WAIT: Entry = row!(
+    "wait",
+    [],
+    Container,
+    Wait(lifecycle::Containers),
+    "Wait for containers to end, print their exit codes",
+    "holm wait job\nholm wait job1 job2"
+);
+const CP: Entry = row!(
+    "cp",
+    ["copy"],
+    Container,
+    Cp(lifecycle::Cp),
+    "Copy files from or to a container",
+    "holm cp web:/etc/nginx/nginx.conf .\nholm cp - web:/srv < site.tar"
+);
+const PAUSE: Entry = row!(
+    "pause",
+    [],
+    Container,
+    Pause(lifecycle::Containers),
+    "Freeze containers",
+    "holm pause web\nholm pause web db"
+);
+const UNPAUSE: Entry = row!(
+    "unpause",
+    [],
+    Container,
+    Unpause(lifecycle::Containers),
+    "Thaw containers",
+    "holm unpause web\nholm unpause web db"
+);
+const UPDATE: Entry = row!(
+    "update",
+    [],
+    Container,
+    Update(lifecycle::Update),
+    "Change the limits of containers",
+    "holm update --memory 1g --cpus 2 web\nholm update --restart unless-stopped web"
+);
+const RENAME: Entry = row!(
+    "rename",
+    [],
+    Container,
+    Rename(lifecycle::Rename),
+    "Give a container another name",
+    "holm rename web web-old\nholm rename 4f5e6d7c8b9a web"
+);
+const DIFF: Entry = row!(
+    "diff",
+    [],
+    Container,
+    Diff(lifecycle::Containers),
+    "Show what a container changed in its files",
+    "holm diff web\nholm container diff web"
+);
+const COMMIT: Entry = row!(
+    "commit",
+    [],
+    Container,
+    Commit(lifecycle::Commit),
+    "Make an image of a container",
+    "holm commit web web:patched\nholm commit -c 'CMD [\"nginx\"]' -m 'add site' web web:2"
+);
+const EXPORT: Entry = row!(
+    "export",
+    [],
+    Container,
+    Export(lifecycle::Export),
+    "Write a container's files as a tar",
+    "holm export -o web.tar web\nholm export web | tar t"
+);
+const CONTAINER_PRUNE: Entry = row!(
+    "prune",
+    [],
+    Container,
+    ContainerPrune(lifecycle::Prune),
+    "Remove all stopped containers",
+    "holm container prune -f\nholm container prune --filter until=24h"
+);
+
+const IMAGES: Entry = row!(
+    "images",
+    [],
+    Image,
+    Images(image::Images),
+    "List images",
+    "holm images\nholm images --format '{{.Repository}}:{{.Tag}} {{.Size}}'"
+);
+const IMAGE_LS: Entry = row!(
+    "ls",
+    ["list"],
+    Image,
+    Images(image::Images),
+    "List images",
+    "holm image ls\nholm image ls --filter dangling=true -q"
+);
+const PULL: Entry = row!(
+    "pull",
+    [],
+    Image,
+    Pull(image::Pull),
+    "Get images from a registry",
+    "holm pull debian:12\nholm pull --platform linux/arm64 localhost:5000/app"
+);
+const PUSH: Entry = row!(
+    "push",
+    [],
+    Image,
+    Push(image::Push),
+    "Send an image to a registry",
+    "holm push localhost:5000/app:1\nholm push app:1 registry.example.com/team/app:1"
+);
+const RMI: Entry =
+    row!("rmi", [], Image, Rmi(image::Rmi), "Remove images", "holm rmi debian:11\nholm rmi -f app:1 app:2");
+const IMAGE_RM: Entry = row!(
+    "rm",
+    ["remove"],
+    Image,
+    Rmi(image::Rmi),
+    "Remove images",
+    "holm image rm debian:11\nholm image rm -f app:1 app:2"
+);
+const TAG: Entry = row!(
+    "tag",
+    [],
+    Image,
+    Tag(image::Tag),
+    "Give an image another name",
+    "holm tag app:1 localhost:5000/app:1\nholm tag 4f5e6d7c8b9a app:stable"
+);
+const HISTORY: Entry = row!(
+    "history",
+    [],
+    Image,
+    History(image::History),
+    "Show how an image was made",
+    "holm history nginx\nholm history --no-trunc --format '{{.CreatedBy}}' nginx"
+);
+const SAVE: Entry = row!(
+    "save",
+    [],
+    Image,
+    Save(image::Save),
+    "Write images to an archive",
+    "holm save -o debian.tar debian:12\nholm save --format oci-archive app:1 > app.tar"
+);
+const LOAD: Entry = row!(
+    "load",
+    [],
+    Image,
+    Load(image::Load),
+    "Read images from an archive",
+    "holm load -i debian.tar\nholm load < app.tar"
+);
+const IMPORT: Entry = row!(
+    "import",
+    [],
+    Image,
+    Import(image::Import),
+    "Make an image of a root file system's tar",
+    "holm import root.tar base:1\nholm import -c 'CMD [\"/bin/sh\"]' - base:2 < root.tar"
+);
+const IMAGE_INSPECT: Entry = row!(
+    "inspect",
+    [],
+    Image,
+    ImageInspect(image::ImageInspect),
+    "Show all about images",
+    "holm image inspect nginx\nholm image inspect -f '{{.Config.Cmd}}' nginx"
+);
+const IMAGE_PRUNE: Entry = row!(
+    "prune",
+    [],
+    Image,
+    ImagePrune(lifecycle::Prune),
+    "Remove unused images",
+    "holm image prune -f\nholm image prune -af"
+);
+const LOGIN: Entry = row!(
+    "login",
+    [],
+    Registry,
+    Login(image::Login),
+    "Keep a password for a registry",
+    "holm login -u me registry.example.com\nholm login -u me --password-stdin localhost:5000 < password"
+);
+const LOGOUT: Entry = row!(
+    "logout",
+    [],
+    Registry,
+    Logout(image::Logout),
+    "Forget a password for a registry",
+    "holm logout registry.example.com\nholm logout --all"
+);
+
+const EVENTS: Entry = row!(
+    "events",
+    [],
+    System,
+    Events(container::Events),
+    "Show what happens",
+    "holm events\nholm events --since 1h --until 0s --filter event=die"
+);
+const INFO: Entry = row!(
+    "info",
+    [],
+    System,
+    Info(system::Info),
+    "Show the machine, the store and every setting",
+    "holm info\nholm info -f '{{.Driver}} {{.CgroupVersion}}'"
+);
+const VERSION: Entry = row!(
+    "version",
+    [],
+    System,
+    Version(system::Version),
+    "Show the version",
+    "holm version\nholm version -f '{{.Client.Version}}'"
+);
+const SYSTEM_DF: Entry =
+    row!("df", [], System, SystemDf(system::SystemDf), "Show what takes space", "holm system df\nholm system df -v");
+const SYSTEM_PRUNE: Entry = row!(
+    "prune",
+    [],
+    System,
+    SystemPrune(system::SystemPrune),
+    "Remove all that is unused",
+    "holm system prune -f\nholm system prune -af --volumes"
+);
+const COMPLETIONS: Entry = row!(
+    "completions",
+    [],
+    System,
+    Completions(system::Completions),
+    "Write completions for a shell",
+    "holm completions bash > /etc/bash_completion.d/holm\nholm completions fish > ~/.config/fish/completions/holm.fish"
+);
+const MAN: Entry =
+    row!("man", [], System, Man(system::Man), "Write the man pages", "holm man /usr/local/share/man/man1\nholm man .");
+
+const VOLUME_CREATE: Entry = row!(
+    "create",
+    [],
+    System,
+    VolumeCreate(volume::VolumeCreate),
+    "Make a volume",
+    "holm volume create data\nholm volume create --label app=web data"
+);
+const VOLUME_LS: Entry = row!(
+    "ls",
+    ["list"],
+    System,
+    VolumeList(volume::VolumeList),
+    "List volumes",
+    "holm volume ls\nholm volume ls -q --filter dangling=true"
+);
+const VOLUME_INSPECT: Entry = row!(
+    "inspect",
+    [],
+    System,
+    VolumeInspect(volume::VolumeInspect),
+    "Show all about volumes",
+    "holm volume inspect data\nholm volume inspect -f '{{.Mountpoint}}' data"
+);
+const VOLUME_RM: Entry = row!(
+    "rm",
+    ["remove"],
+    System,
+    VolumeRemove(volume::VolumeRemove),
+    "Remove volumes",
+    "holm volume rm data\nholm volume rm -f data cache"
+);
+const VOLUME_PRUNE: Entry = row!(
+    "prune",
+    [],
+    System,
+    VolumePrune(lifecycle::Prune),
+    "Remove unused volumes",
+    "holm volume prune -f\nholm volume prune -af"
+);
+
+const CONTAINER: Entry = group(
+    "container",
+    &CONTAINER_ENTRIES,
+    "Containers: run create start stop ls rm …",
+    "holm container ls -a\nholm container prune -f",
+);
+const IMAGE: Entry = group(
+    "image",
+    &IMAGE_ENTRIES,
+    "Images: ls rm pull push tag inspect history save load import prune",
+    "holm image ls\nholm image prune -f",
+);
+const VOLUME: Entry =
+    group("volume", &VOLUME_ENTRIES, "Volumes: create ls inspect rm prune", "holm volume create data\nholm volume ls");
+const SYSTEM: Entry =
+    group("system", &SYSTEM_ENTRIES, "Holm itself: df prune info events", "holm system df\nholm system prune -f");
+
+const fn group(name: &'static str, children: &'static [Entry], about: &'static str, examples: &'static str) -> Entry {
+    Entry { name, aliases: &[], topic: Topic::Group, about, examples, action: Action::Group(children) }
+}
+
+static CONTAINER_ENTRIES: [Entry; 24] = [
+    RUN,
+    CREATE,
+    START,
+    STOP,
+    RESTART,
+    KILL,
+    RM,
+    CONTAINER_LS,
+    LOGS,
+    EXEC,
+    ATTACH,
+    CONTAINER_INSPECT,
+    STATS,
+    TOP,
+    WAIT,
+    CP,
+    PAUSE,
+    UNPAUSE,
+    UPDATE,
+    RENAME,
+    DIFF,
+    COMMIT,
+    EXPORT,
+    CONTAINER_PRUNE,
+];
+static IMAGE_ENTRIES: [Entry; 11] =
+    [IMAGE_LS, IMAGE_RM, PULL, PUSH, TAG, IMAGE_INSPECT, HISTORY, SAVE, LOAD, IMPORT, IMAGE_PRUNE];
+static VOLUME_ENTRIES: [Entry; 5] = [VOLUME_CREATE, VOLUME_LS, VOLUME_INSPECT, VOLUME_RM, VOLUME_PRUNE];
+static SYSTEM_ENTRIES: [Entry; 4] = [SYSTEM_DF, SYSTEM_PRUNE, INFO, EVENTS];
+static ENTRIES: &[Entry] = &[
+    RUN,
+    CREATE,
+    START,
+    STOP,
+    EXEC,
+    PS,
+    LOGS,
+    RM,
+    RESTART,
+    KILL,
+    ATTACH,
+    INSPECT,
+    STATS,
+    TOP,
+    WAIT,
+    CP,
+    PAUSE,
+    UNPAUSE,
+    UPDATE,
+    RENAME,
+    DIFF,
+    COMMIT,
+    EXPORT,
+    IMAGES,
+    PULL,
+    PUSH,
+    RMI,
+    TAG,
+    HISTORY,
+    SAVE,
+    LOAD,
+    IMPORT,
+    LOGIN,
+    LOGOUT,
+    EVENTS,
+    INFO,
+    VERSION,
+    COMPLETIONS,
+    MAN,
+    CONTAINER,
+    IMAGE,
+    VOLUME,
+    SYSTEM,
+];

@@ -1,0 +1,9 @@
+//! The command line of Holm: arguments, commands, output, error report and exit code.
+//!
+//! Owns what people and scripts see. Runs nothing itself: `holm_pod` is the engine and `holm_image` the store.
+
+pub mod args;
+pub mod error;
+pub mod format;
+pub mod intent;
+pub mod settings;
