@@ -1,0 +1,106 @@
+//! Measuring: contenders take turns, so that what the machine does meanwhile hits them all. Owns the statistics.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// One of those compared.
+pub struct Contender<'a> {
+    /// Its name in the table.
+    pub name: String,
+    /// Runs it once.
+    pub once: Box<dyn FnMut() -> Duration + 'a>,
+    /// It takes part in each round whose number this divides: slow ones in fewer.
+    pub every: usize,
+}
+
+impl<'a> Contender<'a> {
+    /// One that takes part in every round.
+    pub fn new(name: &str, once: impl FnMut() -> Duration + 'a) -> Self {
+        Self { name: name.to_owned(), once: Box::new(once), every: 1 }
+    }
+
+    /// Lets it take part in one round out of so many.
+    pub fn every(mut self, every: usize) -> Self {
+        self.every = every;
+        self
+    }
+}
+
+/// What was measured of one contender.
+#[derive(Clone)]
+pub struct Sample {
+    /// Its name.
+    pub name: String,
+    /// The values, sorted.
+    pub values: Vec<f64>,
+}
+
+impl Sample {
+    /// A sample of these values.
+    pub fn new(name: &str, mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        Self { name: name.to_owned(), values }
+    }
+
+    /// The value at this share of the way from the least to the greatest.
+    pub fn quantile(&self, share: f64) -> f64 {
+        let last = self.values.len().saturating_sub(1);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index into a short list")]
+        let at = (last as f64 * share).round() as usize;
+        self.values.get(at).copied().unwrap_or(f64::NAN)
+    }
+
+    /// The median.
+    pub fn median(&self) -> f64 {
+        self.quantile(0.5)
+    }
+}
+
+/// Runs all contenders in turn, `rounds` times after one unmeasured round; values are milliseconds.
+pub fn in_turns(rounds: usize, mut contenders: Vec<Contender<'_>>) -> Vec<Sample> {
+    let mut values: Vec<Vec<f64>> = contenders.iter().map(|_| Vec::new()).collect();
+    for contender in &mut contenders {
+        (contender.once)();
+    }
+    for round in 0..rounds {
+        for (at, contender) in contenders.iter_mut().enumerate() {
+            if round % contender.every == 0 {
+                values[at].push((contender.once)().as_secs_f64() * 1000.0);
+            }
+        }
+    }
+    contenders.iter().zip(values).map(|(contender, values)| Sample::new(&contender.name, values)).collect()
+}
+
+/// Time from the start of a command to its end.
+///
+/// # Panics
+/// If it fails: a benchmark of failures is none.
+pub fn time(command: &mut Command) -> Duration {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let start = Instant::now();
+    let status = command.status().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+    let elapsed = start.elapsed();
+    assert!(status.success(), "{command:?}: {status}");
+    elapsed
+}
+
+/// Starts all commands at once and waits for all; the whole time.
+///
+/// # Panics
+/// If one fails.
+pub fn time_at_once(commands: Vec<Command>) -> Duration {
+    let start = Instant::now();
+    let children: Vec<_> = commands
+        .into_iter()
+        .map(|mut command| {
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+            command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"))
+        })
+        .collect();
+    for child in children {
+        let output = child.wait_with_output().expect("wait for a child");
+        assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    start.elapsed()
+}
