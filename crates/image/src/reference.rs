@@ -19,6 +19,7 @@ use std::str::FromStr;
 use holm_spec::{Digest, DigestError};
 
 pub use registries::{Mirror, PullFromMirror, RegistriesConf, RegistriesError, RegistryEntry};
+pub(crate) use resolver::registry_name;
 pub use resolver::{Endpoint, Resolver, ResolverPaths};
 
 /// The registry that a name without one means.

@@ -194,7 +194,8 @@ impl RegistryEntry {
             Some(suffix) => {
                 let host_end = name.find('/').unwrap_or(name.len());
                 let (host, path) = suffix.split_once('/').map_or((suffix, None), |(h, p)| (h, Some(p)));
-                let bare_end = if host.contains(':') { host_end } else { name[..host_end].find(':').unwrap_or(host_end) };
+                let bare_end =
+                    if host.contains(':') { host_end } else { name[..host_end].find(':').unwrap_or(host_end) };
                 if bare_end <= host.len() || !name[..bare_end].ends_with(host) {
                     return None;
                 }
@@ -239,7 +240,11 @@ fn check_alias(name: &str, target: &str) -> Result<(), RegistriesError> {
         return Ok(());
     }
     if Reference::parse_repository(target).is_err() || !Reference::is_qualified(target) {
-        return Err(RegistriesError::Value("alias target", shown(target), "it must be registry/repository without tag"));
+        return Err(RegistriesError::Value(
+            "alias target",
+            shown(target),
+            "it must be registry/repository without tag",
+        ));
     }
     Ok(())
 }

@@ -34,10 +34,50 @@ fn reference_normalises_as_docker_does() {
 fn reference_malformed_is_refused() {
     let hex = "a".repeat(64);
     for bad in [
-        "", ":", "@", "/", "a:", "a@", "a:b:c", ":a", "Alpine", "user/App", "a//b", "/a", "a/", "a b", "a\n", "a\0",
-        "a..b", "a___b", "a._b", "-a", "a-", ".a", "a.", "a/_b", "host:x/a", "host:99999/a", "host:/a", "h_x.y/a",
-        "-h.x/a", "[::1/a", "[zz]/a", "[::1]x/a", "http://x/a", "a@sha256:00", "a@md5:d41d8cd98f00b204e9800998ecf8427e",
-        "a@b@c", "../a", "a/../b", "ä", "a:-b", "a:.b", "localhost:5000", "x.y/", &hex,
+        "",
+        ":",
+        "@",
+        "/",
+        "a:",
+        "a@",
+        "a:b:c",
+        ":a",
+        "Alpine",
+        "user/App",
+        "a//b",
+        "/a",
+        "a/",
+        "a b",
+        "a\n",
+        "a\0",
+        "a..b",
+        "a___b",
+        "a._b",
+        "-a",
+        "a-",
+        ".a",
+        "a.",
+        "a/_b",
+        "host:x/a",
+        "host:99999/a",
+        "host:/a",
+        "h_x.y/a",
+        "-h.x/a",
+        "[::1/a",
+        "[zz]/a",
+        "[::1]x/a",
+        "http://x/a",
+        "a@sha256:00",
+        "a@md5:d41d8cd98f00b204e9800998ecf8427e",
+        "a@b@c",
+        "../a",
+        "a/../b",
+        "ä",
+        "a:-b",
+        "a:.b",
+        "localhost:5000",
+        "x.y/",
+        &hex,
     ] {
         // `localhost:5000` is a name with a tag, as docker reads it.
         if bad == "localhost:5000" {
@@ -57,7 +97,10 @@ fn reference_limits_hold_on_both_sides() {
     assert!(Reference::parse(&path(255)).is_ok());
     assert!(matches!(Reference::parse(&path(256)), Err(ReferenceError::TooLong(_, _, 256, 255))));
     assert!(Reference::parse(&format!("a:{}", "t".repeat(128))).is_ok());
-    assert!(matches!(Reference::parse(&format!("a:{}", "t".repeat(129))), Err(ReferenceError::TooLong(_, _, 129, 128))));
+    assert!(matches!(
+        Reference::parse(&format!("a:{}", "t".repeat(129))),
+        Err(ReferenceError::TooLong(_, _, 129, 128))
+    ));
 }
 
 #[test]
@@ -193,10 +236,14 @@ fn resolver_reads_drop_ins_over_the_main_file() {
     let main = dir.path().join("registries.conf");
     let drop_ins = dir.path().join("registries.conf.d");
     std::fs::create_dir(&drop_ins).expect("mkdir");
-    std::fs::write(&main, "unqualified-search-registries = [\"one.io\"]\n[[registry]]\nlocation=\"r.io\"\n").expect("write");
-    std::fs::write(drop_ins.join("00-a.conf"), "[aliases]\n\"x\" = \"a.io/x\"\n").expect("write");
-    std::fs::write(drop_ins.join("10-b.conf"), "[aliases]\n\"x\" = \"b.io/x\"\n[[registry]]\nlocation=\"r.io\"\ninsecure=true\n")
+    std::fs::write(&main, "unqualified-search-registries = [\"one.io\"]\n[[registry]]\nlocation=\"r.io\"\n")
         .expect("write");
+    std::fs::write(drop_ins.join("00-a.conf"), "[aliases]\n\"x\" = \"a.io/x\"\n").expect("write");
+    std::fs::write(
+        drop_ins.join("10-b.conf"),
+        "[aliases]\n\"x\" = \"b.io/x\"\n[[registry]]\nlocation=\"r.io\"\ninsecure=true\n",
+    )
+    .expect("write");
     std::fs::write(drop_ins.join("ignored.txt"), "not toml [").expect("write");
     let paths = ResolverPaths { main: Some(main), drop_ins: vec![drop_ins.clone()] };
     let r = Resolver::load(&paths).expect("load");

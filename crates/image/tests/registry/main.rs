@@ -1,0 +1,9 @@
+//! Pulling and pushing against registries: a real one with TLS and users, and one that misbehaves in every way.
+
+mod credential;
+mod hostile;
+mod policy;
+mod real;
+mod server;
+mod setup;
+mod upload;
