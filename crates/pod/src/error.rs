@@ -143,3 +143,15 @@ impl Error {
         Self::Invalid { what: what.into(), why: why.into() }
     }
 }
+
+/// An error and its causes in one line, for records and packets.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}

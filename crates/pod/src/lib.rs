@@ -4,12 +4,24 @@
 //! Owns the folders `containers/`, `names/`, `volumes/` and `trash/` of the data root and everything in the run root. Knows
 //! no registry and prints nothing. No function here leaves a thread behind.
 
-pub mod engine;
-pub mod error;
+pub mod clock;
+mod connection;
+mod engine;
+mod error;
+mod event;
+mod filter;
+mod layout;
+mod log;
+mod model;
+mod plan;
+mod removal;
+mod supervisor;
+mod tree;
+mod volume;
+mod wire;
 
-pub use engine::{
-    Attached, Change, ChangeKind, Connection, Container, Engine, Event, EventQuery, Exec, ExecStarted, ImageRoot,
-    LogLine, LogQuery, PathStat, PruneReport, RemoveOptions, Roots, StartIo, Started, StdioFds, Top, Update, Volume,
-    WaitFor,
-};
+pub use connection::Connection;
+pub use engine::{Engine, new_id};
 pub use error::Error;
+pub use model::*;
+pub use plan::parse_signal;

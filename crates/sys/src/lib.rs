@@ -1,3 +1,10 @@
 //! Typed Linux calls that `rustix` lacks, and nothing else: no policy, no knowledge of containers.
 //!
 //! The only crate of Holm with `unsafe`. Each call says its kernel version and privilege.
+pub mod bpf;
+pub mod detach;
+pub mod exe;
+pub mod mount;
+pub mod net;
+pub mod process;
+pub mod seccomp;

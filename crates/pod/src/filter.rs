@@ -1,0 +1,35 @@
+//! Which system call filter a container gets, compiled for its capabilities.
+
+use std::io::Read;
+
+use holm_container::seccomp::{Arch, MAX_PROFILE_BYTES, Program, compile, default_profile, load_profile};
+use holm_spec::container::Profile;
+use holm_spec::oci::runtime::Spec;
+
+use crate::error::chain;
+
+/// Compiles the filter. The error is a text.
+pub(crate) fn program(profile: &Profile, oci: &Spec) -> Result<Program, String> {
+    let none = Vec::new();
+    let capabilities = oci.process.as_ref().and_then(|p| p.capabilities.as_ref());
+    let bounding = capabilities.map_or(&none, |c| &c.bounding);
+    let filter = match profile {
+        Profile::Named(path) => {
+            let failed = |e: &dyn std::error::Error| format!("cannot use seccomp profile `{path}`: {}", chain(e));
+            let mut bytes = Vec::new();
+            let file = std::fs::File::open(path).map_err(|e| failed(&e))?;
+            file.take(MAX_PROFILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|e| failed(&e))?;
+            load_profile(&bytes, bounding, kernel()).map_err(|e| failed(&e))?
+        }
+        Profile::Default | Profile::Unconfined => default_profile(bounding),
+    };
+    compile(&filter, Arch::native()).map_err(|e| chain(&e))
+}
+
+/// Major and minor version of the running kernel.
+fn kernel() -> (u32, u32) {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}

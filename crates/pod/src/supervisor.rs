@@ -1,0 +1,368 @@
+//! The small process that stays with each running container: reaps it, pumps its output, keeps its state record, restarts
+//! it by policy, checks its health, and answers commands.
+//!
+//! ```text
+//!          boot ok                 init ended, policy says again
+//! start ─────────▶ running/paused ─────────────────────────────▶ restarting ──back-off──▶ boot
+//!   │ boot failed       │ init ended, for good                       │ stop
+//!   ▼                   ▼                                            ▼
+//!  told why          state record ▶ removal (--rm) ▶ run folder gone ▶ waiters told ▶ attached streams flushed ▶ exit
+//! ```
+//! It is forked by the command without exec, has one thread, and holds the lock of its folder in the run root as long as it
+//! is responsible. Whoever finds that lock free knows that it is dead; its container died with it by the parent-death signal.
+
+mod attach;
+mod boot;
+mod client;
+mod end;
+mod exec;
+mod files;
+mod health;
+mod pump;
+mod restart;
+mod source;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use holm_container::cgroup::{Cgroup, Hierarchy};
+use holm_container::rootfs::Rootfs;
+use holm_container::seccomp::Program;
+use holm_spec::ContainerId;
+use holm_spec::oci::runtime::Spec;
+use holm_spec::protocol::Reply;
+use holm_spec::state::{ContainerState, Status};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::SocketType;
+
+use crate::layout::{FolderLock, Record};
+use crate::{Error, Event, Roots, StartIo, event, log, wire};
+
+pub(crate) use source::{bind as bind_source, block_devices};
+
+use attach::Stream;
+use client::Client;
+use exec::ExecRun;
+use health::Checker;
+
+/// Name of the socket in the run folder.
+pub(crate) const SOCKET: &str = "control.sock";
+/// Quiet time after which memory that is not needed is given back.
+const TIDY_AFTER: Duration = Duration::from_millis(50);
+
+/// What a supervisor is given.
+pub(crate) struct Launch<'a> {
+    pub roots: &'a Roots,
+    pub id: &'a ContainerId,
+    pub record: Record,
+    pub state: ContainerState,
+    pub lock: FolderLock,
+    pub io: StartIo,
+}
+
+/// The command's ends of what connects it to a new supervisor.
+pub(crate) struct Launched {
+    pub control: OwnedFd,
+    pub stream: Option<OwnedFd>,
+}
+
+/// Forks the supervisor. The container is not running yet: the first packet on `control` tells.
+pub(crate) fn launch(request: Launch<'_>) -> Result<Launched, Error> {
+    let failed = |e: std::io::Error| Error::io("make the supervisor of", request.id.short(), e);
+    let (control, theirs) = wire::pair(SocketType::SEQPACKET).map_err(failed)?;
+    let (stream, their_stream) = match request.io.attach {
+        true => wire::pair(SocketType::STREAM).map(|(ours, theirs)| (Some(ours), Some(theirs))).map_err(failed)?,
+        false => (None, None),
+    };
+    let size = request.io.size;
+    let run_folder = request.lock.path().to_owned();
+    let lock = request.lock.fd().try_clone().map_err(failed)?;
+    // The new process takes these out of its own copy; here they are closed at the end.
+    let mut parts = Some((lock, theirs, their_stream, request.record.clone(), request.state.clone()));
+    let mut run = || {
+        let Some((lock, control, stream, record, state)) = parts.take() else { return 125 };
+        let attached = stream.is_some();
+        let kept = holm_sys::detach::keep_only([lock, control].into_iter().chain(stream).collect());
+        let Ok(kept) = kept else { return 125 };
+        let mut kept = kept.into_iter();
+        let (Some(lock), Some(control)) = (kept.next(), kept.next()) else { return 125 };
+        let lock = FolderLock::from_parts(lock, run_folder.clone());
+        let stream = if attached { kept.next() } else { None };
+        match Supervisor::new(request.roots.clone(), request.id.clone(), record, state, lock) {
+            Ok(mut supervisor) => supervisor.run(control, stream, size),
+            Err(_) => 125,
+        }
+    };
+    holm_sys::detach::spawn_detached(&mut run).map_err(failed)?;
+    Ok(Launched { control, stream })
+}
+
+/// A container's processes and what is open because of them.
+struct Running {
+    init: holm_container::Init,
+    spec: Spec,
+    rootfs: Rootfs,
+    cgroup: Option<Cgroup>,
+    seccomp: Option<Program>,
+    pump: pump::Pump,
+    since: Instant,
+    /// Docker's exit code once init has ended.
+    ended: Option<i32>,
+}
+
+/// A stop that was asked for.
+struct Stopping {
+    kill_at: Option<Instant>,
+}
+
+struct Supervisor {
+    roots: Roots,
+    id: ContainerId,
+    record: Record,
+    state: ContainerState,
+    hierarchy: Option<Hierarchy>,
+    lock: Option<FolderLock>,
+    listener: Option<OwnedFd>,
+    signals: OwnedFd,
+    log: log::Writer,
+    running: Option<Running>,
+    clients: Vec<Client>,
+    streams: Vec<Stream>,
+    execs: Vec<ExecRun>,
+    health: Option<Checker>,
+    stopping: Option<Stopping>,
+    restart: restart::Backoff,
+    tidy_at: Option<Instant>,
+    next_number: u32,
+    over: bool,
+}
+
+/// What became ready.
+#[derive(Clone, Copy, Debug)]
+enum Ready {
+    Signal,
+    Init,
+    Listener,
+    Client(u32),
+    Stream(u32),
+    Output(u8),
+    Input,
+    Health,
+}
+
+impl Supervisor {
+    fn new(
+        roots: Roots,
+        id: ContainerId,
+        record: Record,
+        state: ContainerState,
+        lock: FolderLock,
+    ) -> std::io::Result<Self> {
+        let _ = rustix::thread::set_name(c"holm-pod");
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        rustix::process::chdir("/")?;
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        let signals = holm_sys::detach::child_signal_fd()?;
+        let listener = wire::listen(lock.fd().as_fd(), SOCKET)?;
+        let log = log::Writer::new(&roots.container(&id), record.spec.log.clone());
+        Ok(Self {
+            roots,
+            id,
+            record,
+            state,
+            hierarchy: Hierarchy::discover(std::path::Path::new("/sys/fs/cgroup")).ok(),
+            lock: Some(lock),
+            listener: Some(listener),
+            signals,
+            log,
+            running: None,
+            clients: Vec::new(),
+            streams: Vec::new(),
+            execs: Vec::new(),
+            health: None,
+            stopping: None,
+            restart: restart::Backoff::default(),
+            tidy_at: None,
+            next_number: 1,
+            over: false,
+        })
+    }
+
+    /// The supervisor's life; its result is the exit code of the process.
+    fn run(
+        &mut self,
+        control: OwnedFd,
+        stream: Option<OwnedFd>,
+        size: Option<holm_spec::oci::runtime::ConsoleSize>,
+    ) -> i32 {
+        let _ = rustix::io::ioctl_fionbio(&control, true);
+        let number = self.number();
+        self.clients.push(Client::new(number, control, true));
+        if let Some(stream) = stream {
+            let feeds = self.record.spec.interactive;
+            let number = self.number();
+            self.streams.push(Stream::foreground(number, stream, feeds, self.record.spec.tty));
+        }
+        self.state.stopped_by_user = false;
+        self.state.restart_count = 0;
+        match self.boot(size) {
+            Ok(pid) => {
+                let first = self.clients.first().map(|c| c.number);
+                self.reply(first, &Reply::Started { exec: 0, pid }, &[]);
+            }
+            Err(e) => self.fail_start(&e),
+        }
+        self.tidy_at = Some(Instant::now() + TIDY_AFTER);
+        while !self.over {
+            self.turn();
+        }
+        self.flush_streams();
+        0
+    }
+
+    fn number(&mut self) -> u32 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// Waits for something to do, and does it.
+    fn turn(&mut self) {
+        let timeout = self.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = timeout.map(|d| Timespec { tv_sec: d.as_secs().cast_signed(), tv_nsec: d.subsec_nanos().into() });
+        let (tokens, mut polls) = self.interests();
+        let result = rustix::event::poll(&mut polls, timeout.as_ref());
+        if result.is_err() {
+            return;
+        }
+        let ready: Vec<(Ready, PollFlags)> = tokens
+            .into_iter()
+            .zip(&polls)
+            .filter(|(_, poll)| !poll.revents().is_empty())
+            .map(|(token, poll)| (token, poll.revents()))
+            .collect();
+        drop(polls);
+        let active = !ready.is_empty();
+        for (token, flags) in ready {
+            self.handle(token, flags);
+        }
+        self.timers(active);
+    }
+
+    fn interests(&self) -> (Vec<Ready>, Vec<PollFd<'_>>) {
+        let mut tokens = vec![Ready::Signal];
+        let mut polls = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        let mut add = |token, fd, flags| {
+            tokens.push(token);
+            polls.push(PollFd::from_borrowed_fd(fd, flags));
+        };
+        if let Some(listener) = &self.listener {
+            add(Ready::Listener, listener.as_fd(), PollFlags::IN);
+        }
+        for client in &self.clients {
+            add(Ready::Client(client.number), client.socket.as_fd(), PollFlags::IN);
+        }
+        let crowded = self.streams.iter().any(Stream::is_full);
+        let wants_input = self.running.as_ref().is_some_and(|r| r.pump.wants_input());
+        for stream in &self.streams {
+            add(Ready::Stream(stream.number), stream.socket.as_fd(), stream.interest(wants_input));
+        }
+        if let Some(running) = &self.running {
+            add(Ready::Init, running.init.pidfd.as_fd(), PollFlags::IN);
+            for (number, fd, flags) in running.pump.interests(crowded) {
+                add(if number == 0 { Ready::Input } else { Ready::Output(number) }, fd, flags);
+            }
+        }
+        if let Some(fd) = self.health.as_ref().and_then(Checker::output) {
+            add(Ready::Health, fd, PollFlags::IN);
+        }
+        (tokens, polls)
+    }
+
+    fn handle(&mut self, token: Ready, flags: PollFlags) {
+        match token {
+            Ready::Signal | Ready::Init => self.take_signals(),
+            Ready::Listener => self.accept(),
+            Ready::Client(number) => self.serve(number),
+            Ready::Stream(number) => self.stream_ready(number, flags),
+            Ready::Output(number) => {
+                self.take_output(number);
+            }
+            Ready::Input => self.give_input(),
+            Ready::Health => self.health_output(),
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let kill = self.stopping.as_ref().and_then(|s| s.kill_at);
+        let health = self.health.as_ref().and_then(Checker::deadline);
+        let stall = self.streams.iter().filter_map(Stream::cut_at).min();
+        [kill, health, stall, self.restart.at(), self.tidy_at].into_iter().flatten().min()
+    }
+
+    fn timers(&mut self, active: bool) {
+        let now = Instant::now();
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if due(self.stopping.as_ref().and_then(|s| s.kill_at)) {
+            self.kill_now();
+        }
+        if due(self.health.as_ref().and_then(Checker::deadline)) {
+            self.health_due();
+        }
+        self.streams.retain(|s| !due(s.cut_at()));
+        if due(self.restart.at()) {
+            self.boot_again();
+        }
+        if active {
+            self.tidy_at = Some(now + TIDY_AFTER);
+        } else if due(self.tidy_at) {
+            self.tidy_at = None;
+            holm_sys::detach::trim_heap();
+            // What stays in memory then is a matter of cost alone.
+            let _ = holm_sys::detach::drop_clean_pages();
+        }
+    }
+
+    /// Takes SIGCHLD and reaps, takes SIGTERM as a wish to stop.
+    fn take_signals(&mut self) {
+        while let Some(signal) = holm_sys::detach::take_signal(self.signals.as_fd()) {
+            if signal == rustix::process::Signal::TERM.as_raw() {
+                let signal = crate::plan::stop_signal(&self.record.spec, &self.record.image_config);
+                self.stop(signal, self.record.spec.stop_timeout_s.unwrap_or(10));
+            }
+        }
+        while let Some((pid, status)) = holm_sys::detach::reap_any() {
+            let code = holm_sys::detach::exit_code(status);
+            if self.running.as_ref().is_some_and(|r| r.init.pid == pid) {
+                if let Some(running) = &mut self.running {
+                    running.ended = Some(code);
+                }
+            } else if !self.health_ended(pid, code) {
+                self.exec_ended(pid, code);
+            }
+        }
+        if let Some(code) = self.running.as_ref().and_then(|r| r.ended) {
+            self.container_ended(code);
+        }
+    }
+
+    fn emit(&self, action: &str, attributes: &[(&str, String)]) {
+        let spec = &self.record.spec;
+        let mut event = Event::now("container", action, self.id.as_str())
+            .with("name", spec.name.as_str())
+            .with("image", spec.image.as_str());
+        for (key, value) in attributes {
+            event = event.with(key, value.as_str());
+        }
+        event::emit(&self.roots.run, &[event]);
+    }
+
+    /// Writes the state record. A failure (a full disk) must not end the container: the next change tries again.
+    fn save(&self) {
+        let _ = self.roots.write_state(&self.id, &self.state);
+    }
+
+    fn become_status(&mut self, next: Status) {
+        debug_assert!(self.state.status == next || self.state.status.may_become(next));
+        self.state.status = next;
+    }
+}

@@ -1,0 +1,173 @@
+//! Starting the container's first process: facts, plan, volumes, files, control group, process, record.
+
+use std::time::Instant;
+
+use holm_container::cgroup::{Cgroup, Driver};
+use holm_container::rootfs::{Rootfs, Upper};
+use holm_container::seccomp::Program;
+use holm_container::{Create, StartError, user};
+use holm_spec::container::{MountKind, NamespaceMode, NetworkMode, Profile, RestartPolicy};
+use holm_spec::oci::runtime::{ConsoleSize, Resources, Spec};
+use holm_spec::state::Status;
+
+use super::pump::Pump;
+use super::{Running, Supervisor, files, source};
+use crate::error::chain;
+use crate::layout::{boot_id, now_ns, start_ticks};
+use crate::plan::{Facts, host_name, plan};
+use crate::{Error, volume};
+
+impl Supervisor {
+    /// Starts the container; its PID. *Errors*: nothing is left.
+    pub(super) fn boot(&mut self, size: Option<ConsoleSize>) -> Result<i32, Error> {
+        let rootfs = self.rootfs()?;
+        let (facts, held) = self.facts(&rootfs)?;
+        let group_path = self.group_path();
+        let mut oci = plan(&self.record.spec, &self.record.image_config, &facts, &group_path)?;
+        if let Some(process) = &mut oci.process {
+            process.console_size = size.filter(|_| process.terminal);
+        }
+        self.fill_volumes(&rootfs, &facts)?;
+        if let Some(folder) = &facts.files {
+            files::write(folder, &self.record.spec, &host_name(&self.record.spec, &facts))?;
+        }
+        let seccomp = self.seccomp(&oci)?;
+        let group = self.group(&oci, &group_path)?;
+        let created = self.create(&oci, &rootfs, group.as_ref(), seccomp.as_ref());
+        drop(held);
+        let (init, pump) = match created {
+            Ok(created) => created,
+            Err(e) => {
+                // The process is gone; an empty group is all that could be left.
+                let _ = group.map(Cgroup::remove);
+                return Err(e);
+            }
+        };
+        let pid = init.pid;
+        self.begin_health();
+        self.record_start(pid, if group.is_some() { &group_path } else { "" });
+        self.running =
+            Some(Running { init, spec: oci, rootfs, cgroup: group, seccomp, pump, since: Instant::now(), ended: None });
+        Ok(pid)
+    }
+
+    fn failed(&self, message: String, code: i32) -> Error {
+        Error::Start { name: self.record.spec.name.to_string(), message, hint: None, code }
+    }
+
+    fn rootfs(&self) -> Result<Rootfs, Error> {
+        let folder = self.roots.container(&self.id);
+        let (upper, work) = (folder.join("upper"), folder.join("work"));
+        // What is removed at its end needs no syncing; a volatile overlay cannot be mounted a second time, though.
+        let volatile = self.record.spec.auto_remove && self.record.spec.restart == RestartPolicy::No;
+        let upper = Upper { upper: &upper, work: &work, volatile };
+        Rootfs::overlay(&self.record.layers, Some(upper)).map_err(|e| self.failed(chain(&e), 125))
+    }
+
+    fn facts(&self, rootfs: &Rootfs) -> Result<(Facts, Vec<std::os::fd::OwnedFd>), Error> {
+        let spec = &self.record.spec;
+        let (sources, held) = source::mounts(&self.roots, spec)?;
+        let user = spec.user.as_deref().or(self.record.image_config.user.as_deref());
+        let user = user::resolve(rootfs, user, &spec.group_add).map_err(|e| self.failed(chain(&e), 125))?;
+        let shares_name =
+            matches!(spec.sandbox.network, NetworkMode::Host) || matches!(spec.sandbox.uts, NamespaceMode::Host);
+        let host_name = match shares_name {
+            true => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            false => String::new(),
+        };
+        let facts = Facts {
+            user,
+            sources,
+            files: Some(self.roots.container(&self.id)),
+            pids: source::pids(&self.roots, spec),
+            devices: source::devices(spec)?,
+            block_devices: source::block_devices(&spec.limits),
+            thermal_throttle: if spec.security.privileged { Vec::new() } else { source::thermal_throttle() },
+            host_name,
+            selinux: !spec.security.selinux.is_empty() && std::path::Path::new("/sys/fs/selinux/enforce").exists(),
+        };
+        Ok((facts, held))
+    }
+
+    fn group_path(&self) -> String {
+        let parent = self.record.spec.sandbox.cgroup_parent.as_deref().unwrap_or(&self.roots.cgroup_parent);
+        format!("{}/{}", parent.trim_matches('/'), self.id)
+    }
+
+    fn fill_volumes(&self, rootfs: &Rootfs, facts: &Facts) -> Result<(), Error> {
+        for (mount, source) in self.record.spec.mounts.iter().zip(&facts.sources) {
+            if mount.kind == MountKind::Volume && !mount.no_copy && mount.subpath.is_none() {
+                volume::fill(rootfs, &mount.destination, source)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The control groups with their limits. A host without any can still run what asks for no limit.
+    fn group(&self, oci: &Spec, path: &str) -> Result<Option<Cgroup>, Error> {
+        let Some(hierarchy) = &self.hierarchy else {
+            return match self.record.spec.limits == Default::default() {
+                true => Ok(None),
+                false => Err(self.failed("limits need control groups, and none are mounted".to_owned(), 125)),
+            };
+        };
+        let none = Resources::default();
+        let resources = oci.linux.as_ref().and_then(|l| l.resources.as_ref()).unwrap_or(&none);
+        let group = Cgroup::create(hierarchy, path, resources, Driver::Cgroupfs);
+        group.map(Some).map_err(|e| self.failed(chain(&e), 125))
+    }
+
+    /// The system call filter: docker's default unless something else was asked for.
+    fn seccomp(&self, oci: &Spec) -> Result<Option<Program>, Error> {
+        let security = &self.record.spec.security;
+        match &security.seccomp {
+            Profile::Unconfined => Ok(None),
+            Profile::Default if security.privileged => Ok(None),
+            profile => crate::filter::program(profile, oci).map(Some).map_err(|message| self.failed(message, 125)),
+        }
+    }
+
+    fn create(
+        &self,
+        oci: &Spec,
+        rootfs: &Rootfs,
+        group: Option<&Cgroup>,
+        seccomp: Option<&Program>,
+    ) -> Result<(holm_container::Init, Pump), Error> {
+        let spec = &self.record.spec;
+        let open = Pump::open(spec.tty, spec.interactive);
+        let (mut pump, stdio) = open.map_err(|e| self.failed(format!("cannot make pipes: {e}"), 125))?;
+        let entry = group.map(Cgroup::entry).transpose().map_err(|e| self.failed(chain(&e), 125))?;
+        let mut init = holm_container::create(Create {
+            id: self.id.as_str(),
+            spec: oci,
+            bundle: None,
+            rootfs,
+            stdio,
+            cgroup: entry,
+            seccomp,
+            start_now: true,
+            init: spec.init,
+        })
+        .map_err(|e: StartError| self.failed(chain(&e), e.exit_code()))?;
+        if let Some(master) = init.console.take() {
+            pump.set_terminal(master).map_err(|e| self.failed(format!("cannot use the terminal: {e}"), 125))?;
+        }
+        Ok((init, pump))
+    }
+
+    fn record_start(&mut self, pid: i32, group_path: &str) {
+        self.become_status(Status::Running);
+        self.state.pid = pid;
+        self.state.pid_start_ticks = start_ticks(pid).unwrap_or(0);
+        self.state.supervisor_pid = rustix::process::getpid().as_raw_pid();
+        self.state.boot_id = boot_id();
+        self.state.exit_code = 0;
+        self.state.oom_killed = false;
+        self.state.error.clear();
+        self.state.started_at_ns = now_ns();
+        group_path.clone_into(&mut self.state.cgroup_path);
+        self.save();
+        self.emit("start", &[]);
+    }
+}

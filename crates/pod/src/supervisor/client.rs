@@ -1,0 +1,234 @@
+//! Commands that talk to the supervisor: who they are, what they ask, what they are told.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use holm_spec::oci::runtime::ConsoleSize;
+use holm_spec::protocol::{Reply, Request};
+use holm_spec::state::Status;
+use rustix::net::SocketType;
+use rustix::process::{Pid, Signal};
+
+use super::attach::{MAX_STREAMS, Stream};
+use super::{Stopping, Supervisor};
+use crate::plan::limits_of_update;
+use crate::wire::{self, Received};
+
+/// Most connected commands.
+const MAX_CLIENTS: usize = 128;
+
+/// One connected command.
+pub(super) struct Client {
+    pub number: u32,
+    pub socket: OwnedFd,
+    /// Wants to hear of the container's end.
+    pub waits: bool,
+}
+
+impl Client {
+    pub(super) fn new(number: u32, socket: OwnedFd, waits: bool) -> Self {
+        Self { number, socket, waits }
+    }
+}
+
+impl Supervisor {
+    pub(super) fn accept(&mut self) {
+        while let Some(Ok(Some(socket))) = self.listener.as_ref().map(|l| wire::accept(l.as_fd())) {
+            if self.clients.len() >= MAX_CLIENTS {
+                let message = format!("it has {MAX_CLIENTS} connections already, the most it takes");
+                let _ = wire::send(socket.as_fd(), &Reply::Failed { message, hint: None, code: 125 }, &[]);
+                continue;
+            }
+            let number = self.number();
+            self.clients.push(Client::new(number, socket, false));
+            self.serve(number);
+        }
+    }
+
+    /// Sends a reply. A client that does not take it is hung up on.
+    pub(super) fn reply(&mut self, client: Option<u32>, reply: &Reply, fds: &[BorrowedFd<'_>]) {
+        let Some(at) = self.clients.iter().position(|c| Some(c.number) == client) else { return };
+        if wire::send(self.clients[at].socket.as_fd(), reply, fds).is_err() {
+            self.clients.remove(at);
+        }
+    }
+
+    pub(super) fn refuse(&mut self, client: u32, message: impl Into<String>, code: i32) {
+        self.reply(Some(client), &Reply::Failed { message: message.into(), hint: None, code }, &[]);
+    }
+
+    /// Takes what one client asks, one request at a time so that none is starved.
+    pub(super) fn serve(&mut self, number: u32) {
+        let Some(client) = self.clients.iter().find(|c| c.number == number) else { return };
+        match wire::receive::<Request>(client.socket.as_fd()) {
+            Ok(Received::Packet(request, fds)) => self.answer(number, request, fds),
+            Ok(Received::Nothing) => {}
+            Ok(Received::Garbage(why)) => self.refuse(number, format!("cannot read the request: {why}"), 125),
+            Ok(Received::Closed) | Err(_) => {
+                self.clients.retain(|c| c.number != number);
+            }
+        }
+    }
+
+    fn answer(&mut self, client: u32, request: Request, fds: Vec<OwnedFd>) {
+        match request {
+            Request::Attach { stdin } => self.attach(client, stdin),
+            Request::Resize { exec, size } => {
+                let result = self.resize(exec, size);
+                self.done(client, result);
+            }
+            Request::Exec { process, user, privileged, detach } => {
+                self.exec(client, &process, user.as_deref(), privileged, detach, fds);
+            }
+            Request::Kill { exec, signal } => {
+                let result = self.signal(exec, signal);
+                self.done(client, result);
+            }
+            Request::Stop { signal, timeout_s } => {
+                self.wait_for_end(client);
+                self.stop(signal, timeout_s);
+            }
+            Request::Wait => self.wait_for_end(client),
+            Request::Pause => {
+                let result = self.pause();
+                self.done(client, result);
+            }
+            Request::Unpause => {
+                let result = self.unpause();
+                self.done(client, result);
+            }
+            Request::Reload => {
+                let result = self.reload();
+                self.done(client, result);
+            }
+        }
+    }
+
+    fn done(&mut self, client: u32, result: Result<(), String>) {
+        match result {
+            Ok(()) => self.reply(Some(client), &Reply::Done, &[]),
+            Err(message) => self.refuse(client, message, 1),
+        }
+    }
+
+    fn wait_for_end(&mut self, client: u32) {
+        if let Some(client) = self.clients.iter_mut().find(|c| c.number == client) {
+            client.waits = true;
+        }
+    }
+
+    fn attach(&mut self, client: u32, stdin: bool) {
+        if self.streams.len() >= MAX_STREAMS {
+            return self.refuse(client, format!("{MAX_STREAMS} clients are attached already, the most it takes"), 1);
+        }
+        match wire::pair(SocketType::STREAM) {
+            Ok((ours, theirs)) => {
+                let number = self.number();
+                let feeds = stdin && self.record.spec.interactive;
+                self.streams.push(Stream::later(number, ours, feeds, self.record.spec.tty));
+                self.reply(Some(client), &Reply::Attached, &[theirs.as_fd()]);
+                self.emit("attach", &[]);
+            }
+            Err(e) => self.refuse(client, format!("cannot make a stream: {e}"), 1),
+        }
+    }
+
+    fn resize(&self, exec: Option<u32>, size: ConsoleSize) -> Result<(), String> {
+        let result = match exec {
+            Some(number) => self.exec_by_number(number).ok_or("no such exec")?.resize(size),
+            None => self.running.as_ref().ok_or("it does not run")?.pump.resize(size),
+        };
+        result.map_err(|e| format!("cannot change the terminal's size: {e}"))
+    }
+
+    /// Sends a signal to init or to an exec. To a frozen container it comes when it thaws.
+    fn signal(&mut self, exec: Option<u32>, signal: i32) -> Result<(), String> {
+        if !(1..=64).contains(&signal) {
+            return Err(format!("cannot send signal {signal}: signals go from 1 to 64"));
+        }
+        let pid = match exec {
+            Some(number) => self.exec_by_number(number).ok_or("no such exec")?.pid,
+            None => self.running.as_ref().ok_or("it does not run")?.init.pid,
+        };
+        // The process is our own unreaped child, so its number still means it.
+        holm_sys::process::kill(pid, signal).map_err(|e| format!("cannot send signal {signal}: {e}"))?;
+        if exec.is_none() {
+            if signal == Signal::KILL.as_raw() {
+                self.thaw_if_paused();
+            }
+            self.emit("kill", &[("signal", signal.to_string())]);
+        }
+        Ok(())
+    }
+
+    /// Asks the container to stop and plans to kill it. It is not started again by policy.
+    pub(super) fn stop(&mut self, signal: i32, timeout_s: i64) {
+        self.state.stopped_by_user = true;
+        let Some(running) = &self.running else { return self.stop_waiting() };
+        let pid = running.init.pid;
+        if timeout_s == 0 && signal == Signal::KILL.as_raw() {
+            return self.kill_now();
+        }
+        let _ = holm_sys::process::kill(pid, signal);
+        self.emit("kill", &[("signal", signal.to_string())]);
+        self.thaw_if_paused();
+        let kill_at = u64::try_from(timeout_s).ok().and_then(|s| Instant::now().checked_add(Duration::from_secs(s)));
+        self.stopping = Some(Stopping { kill_at });
+    }
+
+    /// Kills the container. Without a PID namespace of its own the rest of it is killed when init has ended.
+    pub(super) fn kill_now(&mut self) {
+        if let Some(running) = &self.running {
+            if let Some(pid) = Pid::from_raw(running.init.pid) {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+            self.thaw_if_paused();
+            self.emit("kill", &[("signal", "9".to_owned())]);
+        }
+        self.stopping = Some(Stopping { kill_at: None });
+    }
+
+    fn thaw_if_paused(&mut self) {
+        if self.state.status == Status::Paused {
+            let _ = self.unpause();
+        }
+    }
+
+    fn pause(&mut self) -> Result<(), String> {
+        if self.state.status != Status::Running {
+            return Err(format!("cannot pause it: it is {}", self.state.status.word()));
+        }
+        let group = self.running.as_ref().and_then(|r| r.cgroup.as_ref()).ok_or("it has no control group")?;
+        group.freeze().map_err(|e| crate::error::chain(&e))?;
+        self.become_status(Status::Paused);
+        self.save();
+        self.emit("pause", &[]);
+        Ok(())
+    }
+
+    fn unpause(&mut self) -> Result<(), String> {
+        if self.state.status != Status::Paused {
+            return Err(format!("cannot unpause it: it is {}", self.state.status.word()));
+        }
+        let group = self.running.as_ref().and_then(|r| r.cgroup.as_ref()).ok_or("it has no control group")?;
+        group.thaw().map_err(|e| crate::error::chain(&e))?;
+        self.become_status(Status::Running);
+        self.save();
+        self.emit("unpause", &[]);
+        Ok(())
+    }
+
+    /// Takes over what `update` and `rename` changed on disk.
+    fn reload(&mut self) -> Result<(), String> {
+        let record = self.roots.read_record(&self.id).map_err(|e| crate::error::chain(&e))?;
+        if record.spec.limits != self.record.spec.limits {
+            let resources =
+                limits_of_update(&record.spec.limits, &self.record.spec.limits).map_err(|e| crate::error::chain(&e))?;
+            let running = self.running.as_mut().ok_or("it does not run")?;
+            let group = running.cgroup.as_mut().ok_or("it has no control group")?;
+            group.update(&resources).map_err(|e| crate::error::chain(&e))?;
+        }
+        self.record = record;
+        Ok(())
+    }
+}

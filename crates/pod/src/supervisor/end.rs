@@ -1,0 +1,146 @@
+//! The end of a container's process: what is recorded, whether it is started again, what is removed.
+
+use std::time::{Duration, Instant};
+
+use holm_spec::oci::runtime::NamespaceKind;
+use holm_spec::protocol::Reply;
+use holm_spec::state::Status;
+
+use super::{Running, Supervisor, restart};
+use crate::Error;
+use crate::layout::now_ns;
+
+/// How long what is left of a container may take to die.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Supervisor {
+    /// Init has ended with `code`.
+    pub(super) fn container_ended(&mut self, code: i32) {
+        self.kill_rest();
+        self.drain_output();
+        let _ = self.log.finish();
+        let Some(running) = self.running.take() else { return };
+        let ran = running.since.elapsed();
+        self.health = None;
+        self.stopping = None;
+        self.state.oom_killed = self.release(running);
+        self.state.exit_code = code;
+        self.state.finished_at_ns = now_ns();
+        self.state.pid = 0;
+        self.state.pid_start_ticks = 0;
+        if self.state.oom_killed {
+            self.emit("oom", &[]);
+        }
+        self.emit("die", &[("exitCode", code.to_string())]);
+        self.go_on_or_finish(code, ran);
+    }
+
+    fn go_on_or_finish(&mut self, code: i32, ran: Duration) {
+        let policy = self.record.spec.restart;
+        if restart::wanted(policy, code, self.state.restart_count, self.state.stopped_by_user) {
+            self.become_status(Status::Restarting);
+            self.save();
+            self.restart.plan(Instant::now(), ran);
+        } else {
+            self.finish(code);
+        }
+    }
+
+    /// A stop came while the container waits to be started again.
+    pub(super) fn stop_waiting(&mut self) {
+        self.restart.clear();
+        let code = self.state.exit_code;
+        self.finish(code);
+    }
+
+    /// The back-off is over.
+    pub(super) fn boot_again(&mut self) {
+        self.restart.clear();
+        self.state.restart_count = self.state.restart_count.saturating_add(1);
+        if let Err(e) = self.boot(None) {
+            self.state.error = crate::error::chain(&e);
+            let code = start_code(&e);
+            self.state.exit_code = code;
+            self.go_on_or_finish(code, Duration::ZERO);
+        }
+    }
+
+    /// With a PID namespace of its own everything died with init; otherwise the control group says what is left.
+    fn kill_rest(&mut self) {
+        let Some(running) = &self.running else { return };
+        let namespaces = running.spec.linux.iter().flat_map(|l| &l.namespaces);
+        let own = namespaces.into_iter().any(|n| n.kind == NamespaceKind::Pid && n.path.is_none());
+        if let Some(group) = running.cgroup.as_ref().filter(|_| !own) {
+            let _ = group.kill_all(KILL_PATIENCE);
+        }
+    }
+
+    /// Lets go of the container's kernel objects; whether the kernel killed something in it for memory.
+    fn release(&mut self, running: Running) -> bool {
+        let Running { cgroup, rootfs, pump, .. } = running;
+        drop((rootfs, pump));
+        let Some(group) = cgroup else { return false };
+        let oom = self.record.spec.limits.memory_bytes.is_some() && group.oom_kills().unwrap_or(0) > 0;
+        // A group that cannot be removed now is found again by its path when the container is removed.
+        let _ = group.remove();
+        oom
+    }
+
+    /// The start failed: the command that waits is told, after all is as it was.
+    pub(super) fn fail_start(&mut self, error: &Error) {
+        let code = start_code(error);
+        let message = match error {
+            Error::Start { message, .. } => message.clone(),
+            other => crate::error::chain(other),
+        };
+        self.state.error.clone_from(&message);
+        self.state.exit_code = code;
+        self.close_down(true);
+        let reply = Reply::Failed { message, hint: error.hint(), code };
+        let first = self.clients.first().map(|c| c.number);
+        self.reply(first, &reply, &[]);
+        self.over = true;
+    }
+
+    /// The container has ended for good.
+    fn finish(&mut self, code: i32) {
+        self.become_status(Status::Exited);
+        self.close_down(false);
+        let waiters: Vec<u32> = self.clients.iter().filter(|c| c.waits).map(|c| c.number).collect();
+        for number in waiters {
+            self.reply(Some(number), &Reply::Exited { code }, &[]);
+        }
+        self.over = true;
+    }
+
+    /// Records the end, or removes the container, and gives up the run folder: from here on nobody is responsible for the
+    /// container, and a command may start it again.
+    fn close_down(&mut self, failed: bool) {
+        self.state.supervisor_pid = 0;
+        self.state.supervisor_start_ticks = 0;
+        self.listener = None;
+        if self.record.spec.auto_remove {
+            let removed = crate::removal::dispose(&self.roots, &self.id, Some(&self.record), true);
+            if let Err(e) = removed {
+                self.state.status = Status::Dead;
+                self.state.error = crate::error::chain(&e);
+                self.save();
+            }
+        } else {
+            if !failed && self.state.stopped_by_user {
+                self.emit("stop", &[]);
+            }
+            self.save();
+        }
+        if let Some(lock) = self.lock.take() {
+            let _ = lock.remove_folder();
+        }
+    }
+}
+
+fn start_code(error: &Error) -> i32 {
+    match error {
+        Error::Start { code, .. } => *code,
+        _ => 125,
+    }
+}

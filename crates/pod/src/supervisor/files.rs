@@ -1,0 +1,121 @@
+//! `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` of a container: made anew in its folder at every start.
+
+use std::path::Path;
+
+use holm_spec::container::{ContainerSpec, NetworkMode};
+use rustix::fs::{Mode, OFlags};
+
+use crate::Error;
+use crate::layout::write_all;
+
+/// Most bytes taken of a host's file.
+const MAX_BYTES: u64 = 1 << 20;
+
+const HOSTS: &str = "127.0.0.1\tlocalhost\n\
+    ::1\tlocalhost ip6-localhost ip6-loopback\n\
+    fe00::0\tip6-localnet\n\
+    ff00::0\tip6-mcastprefix\n\
+    ff02::1\tip6-allnodes\n\
+    ff02::2\tip6-allrouters\n";
+
+/// Writes the three files into `folder`.
+pub(super) fn write(folder: &Path, spec: &ContainerSpec, host_name: &str) -> Result<(), Error> {
+    let host_network = spec.sandbox.network == NetworkMode::Host;
+    let of_host = |path: &str| if host_network { read(path) } else { String::new() };
+    put(folder, "hostname", &format!("{host_name}\n"))?;
+    put(folder, "hosts", &hosts(spec, &of_host("/etc/hosts"), host_name))?;
+    put(folder, "resolv.conf", &resolv_conf(spec, &of_host("/etc/resolv.conf")))
+}
+
+fn read(path: &str) -> String {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    let _ = std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn put(folder: &Path, name: &str, text: &str) -> Result<(), Error> {
+    let path = folder.join(name);
+    let failed = |e: std::io::Error| Error::io("write", path.display().to_string(), e);
+    // Everybody in the container may read them, whoever they are there.
+    let mode = Mode::from_raw_mode(0o644);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::open(&path, flags, mode).map_err(|e| failed(e.into()))?;
+    write_all(&file, text.as_bytes()).map_err(failed)
+}
+
+/// The host's lines where it shares the host's network, else the usual ones and its own name; then what was asked for.
+fn hosts(spec: &ContainerSpec, of_host: &str, host_name: &str) -> String {
+    let mut text = if spec.sandbox.network == NetworkMode::Host {
+        of_host.to_owned()
+    } else {
+        format!("{HOSTS}127.0.1.1\t{host_name}\n")
+    };
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    for entry in &spec.sandbox.extra_hosts {
+        // `name:address`; an IPv6 address has colons of its own and may stand in brackets.
+        if let Some((name, address)) = entry.split_once([':', '=']) {
+            let address = address.trim_start_matches('[').trim_end_matches(']');
+            text.push_str(&format!("{address}\t{name}\n"));
+        }
+    }
+    text
+}
+
+/// The host's file where it shares the host's network, each kind of line replaced by what was asked for.
+fn resolv_conf(spec: &ContainerSpec, of_host: &str) -> String {
+    let sandbox = &spec.sandbox;
+    let mut text = String::new();
+    for line in of_host.lines() {
+        let replaced = match line.split_ascii_whitespace().next() {
+            Some("nameserver") => !sandbox.dns.is_empty(),
+            Some("search" | "domain") => !sandbox.dns_search.is_empty(),
+            Some("options") => !sandbox.dns_options.is_empty(),
+            _ => false,
+        };
+        if !replaced {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    for server in &sandbox.dns {
+        text.push_str(&format!("nameserver {server}\n"));
+    }
+    let search: Vec<&str> = sandbox.dns_search.iter().map(String::as_str).filter(|s| *s != ".").collect();
+    if !search.is_empty() {
+        text.push_str(&format!("search {}\n", search.join(" ")));
+    }
+    if !sandbox.dns_options.is_empty() {
+        text.push_str(&format!("options {}\n", sandbox.dns_options.join(" ")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests_support::spec;
+
+    #[test]
+    fn hosts_has_own_name_or_the_hosts_lines_and_what_was_asked() {
+        let mut spec = spec();
+        spec.sandbox.extra_hosts = vec!["db:10.0.0.1".into(), "v6:[fd00::1]".into()];
+        let own = hosts(&spec, "", "web");
+        assert!(own.contains("127.0.1.1\tweb\n") && own.ends_with("10.0.0.1\tdb\nfd00::1\tv6\n"), "{own}");
+        spec.sandbox.network = NetworkMode::Host;
+        assert_eq!(hosts(&spec, "127.0.0.1 here", "web"), "127.0.0.1 here\n10.0.0.1\tdb\nfd00::1\tv6\n");
+    }
+
+    #[test]
+    fn resolv_conf_replaces_only_what_was_asked() {
+        let mut spec = spec();
+        spec.sandbox.network = NetworkMode::Host;
+        spec.sandbox.dns = vec!["9.9.9.9".into()];
+        let text = resolv_conf(&spec, "nameserver 1.1.1.1\nsearch a b\n");
+        assert_eq!(text, "search a b\nnameserver 9.9.9.9\n");
+        spec.sandbox.dns_search = vec![".".into()];
+        assert_eq!(resolv_conf(&spec, "search a b\n"), "nameserver 9.9.9.9\n");
+    }
+}
