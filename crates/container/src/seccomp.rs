@@ -1,8 +1,8 @@
 //! System call filters: the default profile, users' profiles, and the compiler from either to classic BPF.
 //!
 //! Owns the meaning of profiles. Loads a filter into the calling thread and does nothing else to it; handing a listener's
-//! descriptor on is the caller's. No cache: compiling the default profile takes less than looking for a cached file and
-//! checking it would (figures beside [`compile`]'s tests).
+//! descriptor on is the caller's. No cache: making and compiling the default profile takes 70 µs in a release build on the
+//! machine where the design was measured, about what opening, checking and reading a cached file would.
 
 mod action;
 mod arch;

@@ -8,6 +8,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use super::controller::{Controller, ControllerSet};
+use super::device::DeviceTable;
 use super::error::CgroupError;
 use super::file;
 use super::hierarchy::{GroupPath, Hierarchy};
@@ -100,7 +101,7 @@ impl<'a> Applier<'a> {
         if let (Some(table), Some(root)) = (&plan.devices, &hierarchy.unified)
             && !table.allows_everything()
         {
-            device_program::attach(&self.path.under(root), table, false)?;
+            self.attach(root, table, false)?;
         }
         Ok(made)
     }
@@ -119,9 +120,23 @@ impl<'a> Applier<'a> {
         }
         self.steps(&plan.steps)?;
         if let (Some(table), Some(root)) = (&plan.devices, &hierarchy.unified) {
-            device_program::attach(&self.path.under(root), table, true)?;
+            self.attach(root, table, true)?;
         }
         Ok(made)
+    }
+
+    /// Without privilege over the first user namespace no program can be loaded, and no device node made either: what the
+    /// process may open is then up to the files' modes.
+    fn attach(&mut self, root: &Path, table: &DeviceTable, replace: bool) -> Result<(), CgroupError> {
+        match device_program::attach(&self.path.under(root), table, replace) {
+            Err(CgroupError::Device { source, .. })
+                if source.raw_os_error() == Some(Errno::PERM.raw_os_error()) && in_user_namespace() =>
+            {
+                self.warnings.push("the device rules are not set: Holm has no privilege to load them".to_owned());
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// Makes the group below one mount, with its parents. One of the same name that is left over without processes is
@@ -251,6 +266,14 @@ fn refused(write: &Write, errno: Errno) -> CgroupError {
     };
     let (value, path) = (write.value.clone(), write.path.clone());
     CgroupError::Write { what: write.what, value, path, hint, source: errno.into() }
+}
+
+/// Whether this process is outside the first user namespace, or does not run as its root. An answer that cannot be had
+/// is no: the error stays one.
+fn in_user_namespace() -> bool {
+    let whole = |map: String| map.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
+    let inner = file::read(Path::new("/proc/self/uid_map")).is_ok_and(|map| !whole(map));
+    inner || !rustix::process::geteuid().is_root()
 }
 
 /// The first name of a set's member that is not in another, for messages.

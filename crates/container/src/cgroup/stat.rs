@@ -72,7 +72,8 @@ pub struct PidStats {
     pub limit: Option<u64>,
 }
 
-/// Block devices, all together, since the group was made. Zero on v1 without a block I/O group.
+/// Block devices, all together, since the group was made. On v1 a container without a block I/O limit has no block I/O group:
+/// bytes are then those of its present processes and of the children that they waited for, and operations are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct BlockStats {
     /// Bytes read.
@@ -95,7 +96,8 @@ pub(super) fn read(group: &Cgroup) -> Result<Stats, CgroupError> {
         None => PidStats::default(),
     };
     let block = match group.v1_dir(Controller::Blkio) {
-        Some(dir) => block_v1(&dir)?,
+        Some(dir) if dir.exists() => block_v1(&dir)?,
+        Some(_) => block_of_processes(group)?,
         None => group.v2_dir().map_or(Ok(BlockStats::default()), |dir| block_v2(&dir))?,
     };
     Ok(Stats { cpu: cpu(group)?, memory, pids, block, oom_kills: oom_kills(group)? })
@@ -219,4 +221,17 @@ fn block_v2(dir: &Path) -> Result<BlockStats, CgroupError> {
     };
     let (read_bytes, write_bytes) = (sum("rbytes"), sum("wbytes"));
     Ok(BlockStats { read_bytes, write_bytes, read_ops: sum("rios"), write_ops: sum("wios") })
+}
+
+/// Sums over `/proc/N/io`.
+fn block_of_processes(group: &Cgroup) -> Result<BlockStats, CgroupError> {
+    let mut stats = BlockStats::default();
+    for pid in super::process::list(group)? {
+        // One that is gone, or not ours to look at, counts nothing.
+        let Ok(text) = file::read(Path::new(&format!("/proc/{pid}/io"))) else { continue };
+        let get = |key| file::keyed(&text, key).unwrap_or(0);
+        stats.read_bytes = stats.read_bytes.saturating_add(get("read_bytes:"));
+        stats.write_bytes = stats.write_bytes.saturating_add(get("write_bytes:"));
+    }
+    Ok(stats)
 }

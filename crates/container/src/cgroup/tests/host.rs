@@ -5,9 +5,9 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use holm_spec::oci::runtime::{Cpu, DeviceRule, Memory, Pids, Resources};
+use holm_spec::oci::runtime::{Cpu, DeviceRule, HugepageLimit, Memory, Pids, Resources};
 use rustix::event::{PollFd, Timespec, poll};
 
 use crate::cgroup::device::DeviceTable;
@@ -284,4 +284,85 @@ fn device_program_is_enforced_and_replaced_on_the_v2_tree() {
     device_program::attach(&dir, &DeviceTable::new(&[]).unwrap(), true).unwrap();
     let out = run_in(&group, script);
     assert!(out.starts_with("1\n") && out.contains("yes"), "{out}");
+}
+
+/// Puts the root's `cgroup.subtree_control` back.
+struct Handed(PathBuf, bool);
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        if !self.1 {
+            std::fs::write(&self.0, "-hugetlb").unwrap();
+        }
+    }
+}
+
+#[test]
+fn limit_enables_its_controller_on_the_v2_tree() {
+    let Some(root) = hierarchy().unified else {
+        println!("skipped: needs a v2 tree");
+        return;
+    };
+    let size = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+    let offered = std::fs::read_to_string(root.join("cgroup.controllers")).unwrap();
+    if !offered.contains("hugetlb") || !Path::new(size).exists() {
+        println!("skipped: needs the hugetlb controller and pages of 2 MiB");
+        return;
+    }
+    let control = root.join("cgroup.subtree_control");
+    let before = std::fs::read_to_string(&control).unwrap();
+    let _handed = Handed(control, before.contains("hugetlb"));
+    let name = Name::new();
+    let huge = HugepageLimit { page_size: "2MB".into(), limit: 4 << 20 };
+    let resources = Resources { hugepage_limits: vec![huge], ..Resources::default() };
+    let group = Cgroup::create(&hierarchy(), &name.child(), &resources, Driver::Cgroupfs).unwrap();
+    let dir = root.join(name.child());
+    assert_eq!(std::fs::read_to_string(dir.join("hugetlb.2MB.max")).unwrap(), "4194304\n");
+    group.remove().unwrap();
+    // A parent with processes cannot hand controllers down, and the error says so.
+    let occupied = Name::new();
+    let parent = Cgroup::create(&hierarchy(), &occupied.0, &Resources::default(), Driver::Cgroupfs).unwrap();
+    let mut child = shell("true");
+    parent.join_pid(child.id() as i32).unwrap();
+    let error = Cgroup::create(&hierarchy(), &occupied.child(), &resources, Driver::Cgroupfs).unwrap_err().to_string();
+    assert!(error.contains("`hugetlb`") && error.contains("processes of its own"), "{error}");
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
+
+/// Creation, entry, join by a child, and removal. The bound is loose, as machines and builds differ; the figures are printed.
+#[test]
+fn one_container_costs_little() {
+    let name = Name::new();
+    let resources = Resources {
+        devices: usual_devices(),
+        memory: Some(Memory { limit: Some(64 << 20), swap: Some(128 << 20), ..Memory::default() }),
+        pids: Some(Pids { limit: 100 }),
+        ..Resources::default()
+    };
+    Cgroup::create(&hierarchy(), &name.child(), &Resources::default(), Driver::Cgroupfs).unwrap();
+    let mut figures: Vec<[u128; 4]> = Vec::new();
+    for round in 0..100 {
+        let start = Instant::now();
+        let found = hierarchy();
+        let discovered = start.elapsed();
+        let group = Cgroup::create(&found, &format!("{}/{round}", name.0), &resources, Driver::Cgroupfs).unwrap();
+        let created = start.elapsed();
+        let entry = group.entry().unwrap();
+        let opened = start.elapsed();
+        drop(entry);
+        let closed = start.elapsed();
+        group.remove().unwrap();
+        let removed = start.elapsed();
+        let steps = [discovered, created - discovered, opened - created, removed - closed];
+        figures.push(steps.map(|d| d.as_micros()));
+    }
+    let median = |step: usize| {
+        let mut list: Vec<u128> = figures.iter().map(|f| f[step]).collect();
+        list.sort_unstable();
+        list[list.len() / 2]
+    };
+    let [discover, create, entry, remove] = [0, 1, 2, 3].map(median);
+    println!("discover {discover} us, create {create} us, entry {entry} us, remove {remove} us");
+    assert!(discover + create + entry + remove < 50_000);
 }
