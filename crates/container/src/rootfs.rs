@@ -3,6 +3,8 @@
 //! Nothing is mounted on the host's tree: the mount lives by its descriptor, is attached inside the container's own mount
 //! namespace, and is gone with the last of both. Layers and folders are made elsewhere.
 
+mod mapped;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};

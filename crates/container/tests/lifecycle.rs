@@ -82,17 +82,19 @@ fn wait(pidfd: impl AsFd) -> i32 {
     status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap())
 }
 
-/// Runs a container in a root and returns its exit code and output. Each call forks, so the test process must have
-/// one thread at that time; tests that run side by side are kept apart by [`run_alone`].
+/// Runs a container in a root and returns its exit code and output.
 fn run(root: &Path, spec: &Spec, init: bool) -> Result<(i32, String), StartError> {
-    let rootfs = Rootfs::directory(root).unwrap();
+    run_in(&Rootfs::directory(root).unwrap(), spec, init)
+}
+
+fn run_in(rootfs: &Rootfs, spec: &Spec, init: bool) -> Result<(i32, String), StartError> {
     let (mut output, write) = pipe();
     let stdio = Stdio::Fds { stdin: null(), stdout: write.try_clone().unwrap(), stderr: write };
     let made = holm_container::create(Create {
         id: "test",
         spec,
         bundle: None,
-        rootfs: &rootfs,
+        rootfs,
         stdio,
         cgroup: None,
         seccomp: None,
@@ -257,6 +259,27 @@ fn user_namespace_maps_root(root: &Path) {
     assert!(text.contains("100000"), "{text}");
 }
 
+fn mapped_overlay_belongs_to_the_containers_root(root: &Path) {
+    let map = [holm_spec::oci::runtime::IdMapping { container_id: 0, host_id: 200_000, size: 65_536 }];
+    let users = holm_container::namespace::user_namespace(&map, &map).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let (upper, work) = (scratch.path().join("upper"), scratch.path().join("work"));
+    std::fs::create_dir(&upper).unwrap();
+    std::fs::create_dir(&work).unwrap();
+    let at = holm_container::rootfs::Upper { upper: &upper, work: &work, volatile: true };
+    let rootfs = Rootfs::overlay_mapped(&[root.to_owned()], at, users.as_fd(), (200_000, 200_000)).unwrap();
+    let mut spec = spec(&["sh", "-c", "echo x >/new; ls -ln /bin/busybox /new"]);
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&users));
+    let user = Namespace { kind: NamespaceKind::User, path: Some(path.into()) };
+    spec.linux.as_mut().unwrap().namespaces.push(user);
+    let (code, text) = run_in(&rootfs, &spec, false).unwrap();
+    assert_eq!(code, 0, "{text}");
+    let owners: Vec<_> = text.lines().map(|l| l.split_whitespace().nth(2).unwrap_or("?")).collect();
+    assert_eq!(owners, ["0", "0"], "{text}");
+    let on_disk = std::fs::metadata(upper.join("new")).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&on_disk), 200_000);
+}
+
 /// One test, because each step forks and a fork wants a process with one thread of its own making.
 #[test]
 fn containers_live_as_their_bundles_say() {
@@ -271,4 +294,5 @@ fn containers_live_as_their_bundles_say() {
     created_container_waits_for_start_and_exec_joins_it(root);
     terminal_is_the_containers_own(root);
     user_namespace_maps_root(root);
+    mapped_overlay_belongs_to_the_containers_root(root);
 }
