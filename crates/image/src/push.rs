@@ -136,8 +136,10 @@ impl Job<'_> {
         let threads = parallel.clamp(1, 16).min(layers.len());
         let queue = Mutex::new(layers);
         let failure: Mutex<Option<PushError>> = Mutex::new(None);
+        // The lock must not be held while the work is done.
+        let next = || lock(&queue).pop_front();
         let worker = || {
-            while let Some(layer) = lock(&queue).pop_front() {
+            while let Some(layer) = next() {
                 if let Err(error) = self.push_one(layer) {
                     let mut first = lock(&failure);
                     if first.is_none() {

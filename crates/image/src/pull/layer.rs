@@ -39,8 +39,10 @@ pub(super) fn fetch_all(
     let threads = job.options.parallel_layers.clamp(1, 16).min(work.len());
     let queue = Mutex::new(work);
     let failure: Mutex<Option<PullError>> = Mutex::new(None);
+    // The lock must not be held while the work is done.
+    let next = || lock(&queue).pop_front();
     let worker = || {
-        while let Some(work) = lock(&queue).pop_front() {
+        while let Some(work) = next() {
             if let Err(error) = fetch_one(job, session, &work) {
                 let mut first = lock(&failure);
                 if first.is_none() {

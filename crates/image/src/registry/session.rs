@@ -118,8 +118,7 @@ impl<'o> Session<'o> {
         let address = format!("{}/v2/", self.base);
         // A server without TLS may wait for the rest of a TLS greeting for ever.
         let connect_timeout = plain_follows.then_some(PLAIN_PROBE_TIMEOUT.min(self.options.connect_timeout));
-        let call =
-            Call { method: "GET", address: &address, headers: &[], payload: Payload::None, connect_timeout };
+        let call = Call { method: "GET", address: &address, headers: &[], payload: Payload::None, connect_timeout };
         let mut failures = 0;
         loop {
             let error = match self.wire.send(&call, self.verify) {
@@ -232,7 +231,13 @@ impl<'o> Session<'o> {
                 false => None,
             };
             headers.extend(authorization.clone().map(|value| ("authorization", value)));
-            let call = Call { method: task.method, address: &address, headers: &headers, payload: task.payload, connect_timeout: None };
+            let call = Call {
+                method: task.method,
+                address: &address,
+                headers: &headers,
+                payload: task.payload,
+                connect_timeout: None,
+            };
             let reply = self.wire.send(&call, self.verify).map_err(|error| self.wire_failure(task, error))?;
             match reply.status {
                 401 if own && !renewed => {

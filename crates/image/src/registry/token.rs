@@ -183,7 +183,13 @@ impl Authenticator {
         let joint = if realm.contains('?') { '&' } else { '?' };
         let mut address = if query.is_empty() { realm.to_owned() } else { format!("{realm}{joint}{query}") };
         for _ in 0..=MAX_REDIRECTS {
-            let call = Call { method: "GET", address: &address, headers: &headers, payload: Payload::None, connect_timeout: None };
+            let call = Call {
+                method: "GET",
+                address: &address,
+                headers: &headers,
+                payload: Payload::None,
+                connect_timeout: None,
+            };
             let reply = wire.send(&call, verify).map_err(|error| self.wire_error(&origin.host, error))?;
             if !matches!(reply.status, 301 | 302 | 303 | 307 | 308) {
                 return Ok(reply);
@@ -220,7 +226,13 @@ impl Authenticator {
         push_pair(&mut form, "scope", &self.scopes.join(" "));
         push_pair(&mut form, "refresh_token", refresh_token);
         let headers = [("content-type", "application/x-www-form-urlencoded".to_owned())];
-        let call = Call { method: "POST", address: realm, headers: &headers, payload: Payload::Bytes(form.as_bytes()), connect_timeout: None };
+        let call = Call {
+            method: "POST",
+            address: realm,
+            headers: &headers,
+            payload: Payload::Bytes(form.as_bytes()),
+            connect_timeout: None,
+        };
         wire.send(&call, verify).map_err(|error| self.wire_error(realm, error))
     }
 
