@@ -28,8 +28,9 @@ test: setup lint ## every test, as CI runs it
 
 bench: ## every benchmark beside the peers, as a table and as target/bench/*.json
 	@tools/setup.sh bench
-	cargo build --release --package holm --package holm-benches
-	$(TARGET)/release/holm-bench
+	cargo build --release --package holm
+	cargo build --package holm-benches
+	$(TARGET)/debug/holm-bench
 
 clean:
 	cargo clean

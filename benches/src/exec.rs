@@ -11,13 +11,12 @@ pub fn measure(peers: &Peers) -> Vec<Table> {
     let idle = ["--name", "bench-exec", IMAGE, "sleep", "100000"];
     time(peers.holm().args(["run", "-d", "--network", "none"]).args(idle));
     let mut rows = vec![Contender::new("holm exec", || time(peers.holm().args(["exec", "bench-exec", "true"])))];
+    let bundle = peers.bundle("sleep", &["sleep", "100000"]);
+    let bundle = bundle.to_str().expect("a path");
     for name in ["crun", "runc"] {
-        if let Some(mut runtime) = peers.runtime(name) {
-            let bundle = peers.bundle("sleep", &["sleep", "100000"]);
-            time(runtime.args(["run", "--detach", "--bundle"]).arg(&bundle).arg("bench-exec"));
-            rows.push(Contender::new(&format!("{name} exec"), move || {
-                time(peers.runtime(name).expect("a runtime").args(["exec", "bench-exec", "true"]))
-            }));
+        if let Some(mut run) = peers.contender(name, &["run", "--detach", "--bundle", bundle, "bench-exec"]) {
+            (run.once)();
+            rows.extend(peers.contender(name, &["exec", "bench-exec", "true"]));
         }
     }
     if let Some(mut podman) = peers.podman_run() {
@@ -32,13 +31,13 @@ pub fn measure(peers: &Peers) -> Vec<Table> {
     }
     let table = Table::new("exec", "One more process: exec CONTAINER true", "ms", in_turns(ROUNDS, rows));
     for name in ["crun", "runc"] {
-        if let Some(mut runtime) = peers.runtime(name) {
-            time(runtime.args(["delete", "--force", "bench-exec"]));
+        if let Some(mut delete) = peers.contender(name, &["delete", "--force", "bench-exec"]) {
+            (delete.once)();
         }
     }
     let engines = [Some(peers.holm()), peers.podman(), peers.docker()];
     for mut engine in engines.into_iter().flatten() {
-        time(engine.args(["rm", "-f", "bench-exec"]));
+        time(crate::peer::force_remove(&mut engine, "bench-exec"));
     }
     vec![table.at_most_of("podman exec", 0.1).at_most_of("docker exec", 0.1).at_most_of("runc exec", 0.5)]
 }

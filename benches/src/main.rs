@@ -2,6 +2,7 @@
 //!
 //! Prints tables of ratios with spread, writes `target/bench/NAME.json`, and with `--record` a page for docs/.
 
+mod elsewhere;
 mod exec;
 mod floor;
 mod memory;
@@ -33,6 +34,10 @@ fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
+            "--time" => {
+                elsewhere::serve(&args.collect::<Vec<_>>());
+                return ExitCode::SUCCESS;
+            }
             "--record" => record = args.next(),
             name if BENCHMARKS.iter().any(|(known, _)| *known == name) => names.push(arg),
             _ => {

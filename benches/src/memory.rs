@@ -64,7 +64,7 @@ fn keepers(run: &dyn Fn() -> Option<Command>, engine: &dyn Fn() -> Option<Comman
     });
     let values = values.collect();
     for name in &names {
-        time(engine().expect("an engine").args(["rm", "-f", name]));
+        time(crate::peer::force_remove(&mut engine().expect("an engine"), name));
     }
     values
 }

@@ -9,6 +9,9 @@ use holm_kit::{Holm, Image, Layer, Scratch, busybox_root_tar, has_command, holm_
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::elsewhere::Elsewhere;
+use crate::runner::Contender;
+
 /// The name of the image that all have.
 pub const IMAGE: &str = "localhost/busybox:bench";
 
@@ -99,6 +102,18 @@ impl Peers {
         has_command(name).then_some(command)
     }
 
+    /// What runs a command line of a bare runtime once, in surroundings that the runtime takes.
+    pub fn contender(&self, name: &str, args: &[&str]) -> Option<Contender<'static>> {
+        let mut command = self.runtime(name)?;
+        command.args(args);
+        let title = format!("{name} {}", args[0]);
+        if name == "crun" {
+            let mut elsewhere = Elsewhere::start(&command);
+            return Some(Contender::new(&title, move || elsewhere.once()));
+        }
+        Some(Contender::new(&title, move || crate::runner::time(&mut command)))
+    }
+
     /// A bundle on the common root that runs these arguments.
     pub fn bundle(&self, name: &str, args: &[&str]) -> PathBuf {
         let bundle = self.folder().join(format!("bundle-{name}"));
@@ -114,6 +129,16 @@ impl Peers {
         fs::write(bundle.join("config.json"), config.to_string()).expect("write a config");
         bundle
     }
+}
+
+/// `rm -f`, without the ten seconds that podman waits before it kills.
+pub fn force_remove<'a>(engine: &'a mut Command, name: &str) -> &'a mut Command {
+    let is_podman = engine.get_program() == "podman";
+    engine.args(["rm", "-f"]);
+    if is_podman {
+        engine.args(["-t", "0"]);
+    }
+    engine.arg(name)
 }
 
 fn start_docker(folder: &Path) -> Option<Docker> {

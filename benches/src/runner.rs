@@ -1,6 +1,9 @@
 //! Measuring: contenders take turns, so that what the machine does meanwhile hits them all. Owns the statistics.
 
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// One of those compared.
@@ -77,11 +80,20 @@ pub fn in_turns(rounds: usize, mut contenders: Vec<Contender<'_>>) -> Vec<Sample
 /// # Panics
 /// If it fails: a benchmark of failures is none.
 pub fn time(command: &mut Command) -> Duration {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    static ERRORS: OnceLock<File> = OnceLock::new();
+    // A file, not a pipe: what a command leaves running may hold it open.
+    let mut errors = ERRORS.get_or_init(|| tempfile::tempfile().expect("make a file"));
+    let side = errors.try_clone().expect("copy a descriptor");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(side);
     let start = Instant::now();
     let status = command.status().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
     let elapsed = start.elapsed();
-    assert!(status.success(), "{command:?}: {status}");
+    if !status.success() {
+        let mut text = String::new();
+        let _ = errors.rewind();
+        let _ = errors.read_to_string(&mut text);
+        panic!("{command:?}: {status}\n{text}");
+    }
     elapsed
 }
 

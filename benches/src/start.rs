@@ -25,14 +25,10 @@ pub fn measure(peers: &Peers) -> Vec<Table> {
         }),
         Contender::new("floor: bare system calls", floor::contender(peers)),
     ];
-    for name in ["crun", "runc"] {
-        if peers.runtime(name).is_some() {
-            let bundle = peers.bundle("true", &["true"]);
-            rows.push(Contender::new(&format!("{name} run"), move || {
-                time(peers.runtime(name).expect("a runtime").args(["run", "--bundle"]).arg(&bundle).arg("bench-true"))
-            }));
-        }
-    }
+    let bundle = peers.bundle("true", &["true"]);
+    let bundle = bundle.to_str().expect("a path");
+    rows.extend(peers.contender("crun", &["run", "--bundle", bundle, "bench-true"]));
+    rows.extend(peers.contender("runc", &["run", "--bundle", bundle, "bench-true"]));
     if peers.podman().is_some() {
         rows.push(
             Contender::new("podman run", move || time(with_true(&mut peers.podman_run().expect("podman")))).every(5),
