@@ -97,10 +97,15 @@ pub fn create(request: Create<'_>) -> Result<Init, StartError> {
     let plan = plan(&mut request, entry.as_ref(), early)?;
     let (ours, theirs) = channel::pair()?;
     let v2 = entry.as_ref().and_then(Entry::v2_folder);
-    let child = spawn(&plan.namespaces, v2, |own: Option<Channel>| {
-        drop(own);
-        init::run(&plan, &theirs)
-    }, ours)?;
+    let child = spawn(
+        &plan.namespaces,
+        v2,
+        |own: Option<Channel>| {
+            drop(own);
+            init::run(&plan, &theirs)
+        },
+        ours,
+    )?;
     let (child, ours) = child;
     drop(theirs);
     drop(plan);
@@ -238,7 +243,7 @@ fn propagation(name: Option<&str>) -> Result<MountPropagationFlags, StartError> 
 fn spawn(
     namespaces: &NamespacePlan,
     v2: Option<BorrowedFd<'_>>,
-    body: impl FnOnce(Option<Channel>) -> std::convert::Infallible,
+    body: impl FnOnce(Option<Channel>) -> i32,
     ours: Channel,
 ) -> Result<(Child, Channel), StartError> {
     let what = || "make the container's process".to_owned();
@@ -247,7 +252,7 @@ fn spawn(
     }
     let forked = with_pid_namespace(namespaces.pid.as_ref().map(AsFd::as_fd), || process::clone3(namespaces.new, v2));
     match forked.doing(what)? {
-        Fork::Child => match body(Some(ours)) {},
+        Fork::Child => process::exit_now(body(Some(ours))),
         Fork::Parent(child) => Ok((child, ours)),
     }
 }
@@ -281,7 +286,7 @@ fn spawn_in_user_namespace(
     namespaces: &NamespacePlan,
     user: BorrowedFd<'_>,
     v2: Option<BorrowedFd<'_>>,
-    body: impl FnOnce(Option<Channel>) -> std::convert::Infallible,
+    body: impl FnOnce(Option<Channel>) -> i32,
     ours: Channel,
 ) -> Result<(Child, Channel), StartError> {
     let what = || "make the container's process in its user namespace".to_owned();
@@ -293,7 +298,7 @@ fn spawn_in_user_namespace(
                 with_pid_namespace(namespaces.pid.as_ref().map(AsFd::as_fd), fork)
             });
             let word = match forked {
-                Ok(Fork::Child) => match body(Some(ours)) {},
+                Ok(Fork::Child) => process::exit_now(body(Some(ours))),
                 Ok(Fork::Parent(child)) => child.pid,
                 Err(e) => -e.raw_os_error().unwrap_or(5),
             };

@@ -20,8 +20,8 @@ use rustix::process::{DumpableBehavior, Signal};
 use crate::cgroup_view::CgroupView;
 use crate::channel::Channel;
 use crate::error::{Doing, StartError};
-use crate::mount::apply::{self, Applied};
 use crate::mount::MountStep;
+use crate::mount::apply::{self, Applied};
 use crate::namespace::NamespacePlan;
 use crate::process::ProcessPlan;
 use crate::seccomp::Program;
@@ -101,8 +101,11 @@ fn set_up(plan: &InitPlan<'_>, channel: &Channel) -> Result<Applied, StartError>
     }
     if let Some(proc) = host_proc {
         let (apparmor, selinux) = (plan.process.apparmor.as_deref(), plan.process.selinux.as_deref());
-        label::apply_exec_label(proc.as_fd(), apparmor, selinux)
-            .map_err(|e| StartError { what: "set the security label".into(), kind: crate::error::FailureKind::Setup, source: Some(std::io::Error::other(e)) })?;
+        label::apply_exec_label(proc.as_fd(), apparmor, selinux).map_err(|e| StartError {
+            what: "set the security label".into(),
+            kind: crate::error::FailureKind::Setup,
+            source: Some(std::io::Error::other(e)),
+        })?;
     }
     Ok(applied)
 }

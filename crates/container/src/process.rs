@@ -94,16 +94,24 @@ impl ProcessPlan {
 
     /// Becomes the program. Returns only with what failed. *Order*: in the forked process, with its three standard
     /// descriptors in place; every other descriptor is closed by exec.
-    pub(crate) fn execute(&self, seccomp: Option<&Program>, ready: &mut dyn FnMut() -> Result<(), StartError>) -> StartError {
+    pub(crate) fn execute(
+        &self,
+        seccomp: Option<&Program>,
+        ready: &mut dyn FnMut() -> Result<(), StartError>,
+    ) -> StartError {
         match self.prepare(seccomp, ready) {
             Ok(()) => self.exec(),
             Err(e) => e,
         }
     }
 
-    fn prepare(&self, seccomp: Option<&Program>, ready: &mut dyn FnMut() -> Result<(), StartError>) -> Result<(), StartError> {
+    fn prepare(
+        &self,
+        seccomp: Option<&Program>,
+        ready: &mut dyn FnMut() -> Result<(), StartError>,
+    ) -> Result<(), StartError> {
         for (resource, limit, name) in &self.rlimits {
-            rustix::process::setrlimit(*resource, limit.clone()).doing(|| limit_text(name, limit))?;
+            rustix::process::setrlimit(*resource, *limit).doing(|| limit_text(name, limit))?;
         }
         if let Some(packed) = self.io_priority {
             holm_sys::process::set_io_priority(packed).doing(|| "set the I/O priority".into())?;
@@ -160,16 +168,17 @@ impl ProcessPlan {
             }
         }
         // Changing the user clears both of these.
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).doing(|| "tie to the supervisor".into())?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .doing(|| "tie to the supervisor".into())?;
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(|| "hide from tracing".into())
     }
 
     /// Runs the first candidate that can be run.
     fn exec(&self) -> StartError {
-        if self.init {
-            if let Err(e) = reaper::stay_as_init(self.terminal) {
-                return StartError::setup("start an init", e);
-            }
+        if self.init
+            && let Err(e) = reaper::stay_as_init(self.terminal)
+        {
+            return StartError::setup("start an init", e);
         }
         let mut denied = None;
         for path in &self.candidates {
@@ -222,7 +231,8 @@ fn candidates(program: &str, env: &[String]) -> Result<Vec<CString>, std::ffi::N
         return Ok(Vec::new());
     }
     let path = env.iter().rev().find_map(|pair| pair.strip_prefix("PATH=")).unwrap_or("");
-    let in_folder = |folder: &str| if folder.is_empty() { format!("./{program}") } else { format!("{folder}/{program}") };
+    let in_folder =
+        |folder: &str| if folder.is_empty() { format!("./{program}") } else { format!("{folder}/{program}") };
     path.split(':').map(|folder| CString::new(in_folder(folder))).collect()
 }
 

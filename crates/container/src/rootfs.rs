@@ -75,8 +75,11 @@ impl Rootfs {
     /// Takes a folder as it is, with what is mounted below it.
     pub fn directory(path: &Path) -> Result<Self, RootfsError> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-        let mount = rustix::mount::open_tree(CWD, path, flags)
-            .map_err(|e| RootfsError::Call { what: "use the root folder", path: path.to_owned(), source: e.into() })?;
+        let mount = rustix::mount::open_tree(CWD, path, flags).map_err(|e| RootfsError::Call {
+            what: "use the root folder",
+            path: path.to_owned(),
+            source: e.into(),
+        })?;
         Ok(Self { mount })
     }
 

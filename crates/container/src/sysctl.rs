@@ -67,10 +67,15 @@ mod tests {
     fn only_sysctls_of_own_namespaces_pass() {
         let (net, ipc) = (clone_flag::NEWNET, clone_flag::NEWIPC);
         assert_eq!(check("net.ipv4.ip_forward", net).as_deref(), Some("sys/net/ipv4/ip_forward"));
-        assert_eq!(check("net/ipv4/conf/eth0.1/forwarding", net).as_deref(), Some("sys/net/ipv4/conf/eth0.1/forwarding"));
+        assert_eq!(
+            check("net/ipv4/conf/eth0.1/forwarding", net).as_deref(),
+            Some("sys/net/ipv4/conf/eth0.1/forwarding")
+        );
         assert_eq!(check("net.ipv4.ip_forward", ipc), None);
         assert_eq!(check("kernel.shmmax", ipc).as_deref(), Some("sys/kernel/shmmax"));
-        for bad in ["kernel.core_pattern", "vm.swappiness", "net/../kernel/core_pattern", "net..x", "net.", "kernel.shmmaxx"] {
+        for bad in
+            ["kernel.core_pattern", "vm.swappiness", "net/../kernel/core_pattern", "net..x", "net.", "kernel.shmmaxx"]
+        {
             assert_eq!(check(bad, net | ipc | clone_flag::NEWUTS), None, "{bad}");
         }
     }

@@ -103,7 +103,12 @@ fn resolve_in(passwd: &str, group: &str, user: &str, group_add: &[String]) -> Re
     // The primary group belongs in the list too: a process could otherwise drop it and win by a "deny group" mode.
     resolved.additional_gids.insert(0, gid);
     let mut seen = Vec::new();
-    resolved.additional_gids.retain(|g| !seen.contains(g) && { seen.push(*g); true });
+    resolved.additional_gids.retain(|g| {
+        !seen.contains(g) && {
+            seen.push(*g);
+            true
+        }
+    });
     Ok(resolved)
 }
 

@@ -23,7 +23,8 @@ fn busybox() -> Option<tempfile::TempDir> {
     let program = dir.path().join("bin/busybox");
     std::fs::write(&program, bytes).unwrap();
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    for applet in ["sh", "cat", "echo", "ls", "id", "sleep", "true", "mount", "readlink", "kill", "stty", "touch", "ps"] {
+    for applet in ["sh", "cat", "echo", "ls", "id", "sleep", "true", "mount", "readlink", "kill", "stty", "touch", "ps"]
+    {
         std::os::unix::fs::symlink("busybox", dir.path().join("bin").join(applet)).unwrap();
     }
     Some(dir)
@@ -114,7 +115,11 @@ fn check(root: &Path, script: &str, expected: &str) {
 fn program_sees_its_own_world(root: &Path) {
     check(root, "echo $$; cat /proc/sys/kernel/hostname", "1\nbox\n");
     check(root, "ls /dev/pts /dev/null /dev/fd/0", "/dev/fd/0\n/dev/null\n\n/dev/pts:\nptmx\n");
-    check(root, "cat /proc/interrupts; ls /sys/firmware; echo 1 2>/dev/null >/proc/sys/kernel/core_pattern || echo no", "no\n");
+    check(
+        root,
+        "cat /proc/interrupts; ls /sys/firmware; echo 1 2>/dev/null >/proc/sys/kernel/core_pattern || echo no",
+        "no\n",
+    );
     check(root, "cat /sys/class/net/lo/flags", "0x9\n");
     check(root, "echo x >/dev/null && cat /dev/null", "");
 }
@@ -188,7 +193,11 @@ fn created_container_waits_for_start_and_exec_joins_it(root: &Path) {
     assert_eq!(&line, b"started\n");
     let (mut output, write) = pipe();
     let process = Process {
-        args: vec!["sh".into(), "-c".into(), "cat /proc/sys/kernel/hostname; readlink /proc/self/exe; ps | grep -c sleep".into()],
+        args: vec![
+            "sh".into(),
+            "-c".into(),
+            "cat /proc/sys/kernel/hostname; readlink /proc/self/exe; ps | grep -c sleep".into(),
+        ],
         env: vec!["PATH=/bin".into()],
         cwd: "/tmp".into(),
         ..Process::default()

@@ -43,7 +43,7 @@ fn children(dir: &Path, depth: usize) {
         return;
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let Ok(entries) = open(dir, flags, Mode::empty()).and_then(|fd| Dir::new(fd)) else { return };
+    let Ok(entries) = open(dir, flags, Mode::empty()).and_then(Dir::new) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name().to_bytes();
         if entry.file_type() == FileType::Directory && name != b"." && name != b".." {

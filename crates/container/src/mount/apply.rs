@@ -104,7 +104,8 @@ fn new_file_system(step: &MountStep, kind: &std::ffi::CStr, data: &Data) -> Resu
     let flags = MountAttrFlags::from_bits_retain(u32::try_from(step.attr.set).unwrap_or(0));
     let mount = rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, flags).doing(&what)?;
     if step.attr.propagation != 0 || step.recursive_attr != MountAttr::default() {
-        let change = MountAttr { set: step.recursive_attr.set, propagation: step.attr.propagation, ..step.recursive_attr };
+        let change =
+            MountAttr { set: step.recursive_attr.set, propagation: step.attr.propagation, ..step.recursive_attr };
         mount_setattr(mount.as_fd(), false, &change).doing(&what)?;
     }
     Ok(mount)

@@ -48,7 +48,7 @@ impl Options {
 
     fn take(&mut self, option: &str) {
         match option {
-            "" | "defaults" | "async" | "loud" | "nomand" | "noiversion" | "noacl" => return,
+            "" | "defaults" | "async" | "loud" | "nomand" | "noiversion" | "noacl" => {}
             "bind" => self.bind = Some(self.bind.unwrap_or(false)),
             "rbind" => self.bind = Some(true),
             _ => {

@@ -1,6 +1,7 @@
 use super::*;
 
-const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n42:x:7:7::/evil:/bin/sh\nbad line\n";
+const PASSWD: &str =
+    "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n42:x:7:7::/evil:/bin/sh\nbad line\n";
 const GROUP: &str = "root:x:0:\nwheel:x:10:app,root\napp:x:1000:\nlogs:x:55:app\n";
 
 fn check(user: &str, add: &[&str]) -> Result<(u32, u32, Vec<u32>, String), UserError> {
