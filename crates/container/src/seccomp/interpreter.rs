@@ -18,8 +18,8 @@ impl Call {
             4 => self.architecture,
             // The instruction pointer, of which no filter of ours knows.
             8 | 12 => panic!("load of the instruction pointer"),
-            16..64 if offset % 8 == 0 => self.args[(offset as usize - 16) / 8] as u32,
-            16..64 if offset % 4 == 0 => (self.args[(offset as usize - 16) / 8] >> 32) as u32,
+            16..64 if offset.is_multiple_of(8) => self.args[(offset as usize - 16) / 8] as u32,
+            16..64 if offset.is_multiple_of(4) => (self.args[(offset as usize - 16) / 8] >> 32) as u32,
             _ => panic!("load at {offset}"),
         }
     }
