@@ -10,12 +10,16 @@
 //!
 //! Does not know where layers are kept (`store`) or come from (`registry`, `archive`).
 
+mod change;
 mod decode;
+mod diff;
 mod entry;
 mod extract;
 mod folder;
+mod item;
 mod pipe;
 mod tar_stream;
+pub(crate) mod tar_writer;
 #[cfg(test)]
 mod tests;
 
@@ -26,9 +30,12 @@ use std::path::Path;
 use holm_spec::Digest;
 use holm_spec::digest::Algorithm;
 
+pub use change::{Change, ChangeKind, changes};
 pub use decode::{Compression, Decoder};
+pub use diff::{DiffError, tar_from_dir, tar_from_overlay_upper};
 pub use entry::EntryError;
 pub use extract::ExtractError;
+pub(crate) use item::{Item, TarItems, is_tar_header};
 pub use tar_stream::TarError;
 
 use extract::Extractor;
@@ -129,7 +136,7 @@ fn feed(
 }
 
 /// Reads until the buffer is full or the stream ends.
-fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match reader.read(&mut buffer[filled..]) {

@@ -4,6 +4,7 @@
 //! image is told to it.
 
 pub mod archive;
+pub mod clock;
 pub mod document;
 #[cfg(test)]
 mod fixture;

@@ -21,11 +21,13 @@
 //! Owns these folders. Does not know registries, containers, or mounts.
 
 mod blob;
+mod commit;
 mod error;
 mod file;
 mod image;
 mod index;
 mod layers;
+mod new_blob;
 mod record;
 mod remove;
 mod sweep;
@@ -38,9 +40,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 
 pub use blob::{BlobWriter, Ingest};
+pub(crate) use commit::{NewLayer, descriptor, made_manifest};
 pub use error::StoreError;
 pub use image::Image;
 pub(crate) use layers::StagedLayer;
+pub(crate) use new_blob::NewBlob;
 pub use remove::Removed;
 pub use sweep::PruneReport;
 

@@ -14,6 +14,7 @@ use crate::hash;
 
 mod attack;
 mod form;
+mod reverse;
 
 /// A folder `outside/` with a canary beside the folder that is unpacked into.
 struct Scene {

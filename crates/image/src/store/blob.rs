@@ -155,15 +155,6 @@ impl BlobWriter {
     ///
     /// *Errors*: a blob that is too short stays for a later try; one with the wrong digest is deleted.
     pub fn commit(self) -> Result<(), StoreError> {
-        self.finish(true)
-    }
-
-    /// As [`BlobWriter::commit`], but without waiting for the disk: the caller syncs before it refers to the blob.
-    pub(crate) fn commit_unsynced(self) -> Result<(), StoreError> {
-        self.finish(false)
-    }
-
-    fn finish(self, sync: bool) -> Result<(), StoreError> {
         if self.offset != self.size_bytes {
             return Err(StoreError::SizeMismatch {
                 digest: self.digest,
@@ -176,9 +167,7 @@ impl BlobWriter {
             file::remove(&self.partial)?;
             return Err(StoreError::DigestMismatch { expected: self.digest, actual });
         }
-        if sync {
-            self.file.sync_all().map_err(|e| io_error("sync", &self.partial, e))?;
-        }
+        self.file.sync_all().map_err(|e| io_error("sync", &self.partial, e))?;
         fs::rename(&self.partial, &self.target).map_err(|e| io_error("create", &self.target, e))
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use holm_spec::Digest;
 
 use crate::document::DocumentError;
-use crate::layer::LayerError;
+use crate::layer::{DiffError, LayerError};
 
 /// Why an operation of the image store failed. The store is as it was before, unless a variant says otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +129,14 @@ pub enum StoreError {
         id: Digest,
         /// How many names it has.
         count: usize,
+    },
+    /// A changed file system cannot be turned into a layer.
+    #[error("cannot make a layer of `{}`", path.display())]
+    Diff {
+        /// The folder.
+        path: PathBuf,
+        /// Why it failed.
+        source: DiffError,
     },
 }
 

@@ -42,13 +42,17 @@ pub(super) fn flock(file: &File, operation: FlockOperation) -> io::Result<()> {
     }
 }
 
+/// A name that no other thread or process on this machine uses now.
+pub(super) fn unique_name() -> String {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    format!("new-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
+}
+
 /// Replaces a file: temporary name beside it, `fsync`, rename, `fsync` of the folder.
 ///
 /// *Order*: two writers of one path need a lock of their own.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let unique = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let temporary = path.with_extension(format!("{}.{unique}.tmp", std::process::id()));
+    let temporary = path.with_extension(format!("{}.tmp", unique_name()));
     let written = write_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
     if let Err(e) = written {
         let _ = fs::remove_file(&temporary);

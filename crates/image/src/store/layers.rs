@@ -2,9 +2,8 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Read;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use holm_spec::Digest;
 use holm_spec::digest::Algorithm;
@@ -34,7 +33,6 @@ pub(crate) struct StagedLayer {
     scratch: Scratch,
     diff_id: Digest,
     lock: Option<File>,
-    _pin: Pin,
 }
 
 /// A folder in `partial` that is deleted when dropped.
@@ -52,7 +50,7 @@ impl Store {
     }
 
     /// The unpacked size of a layer.
-    pub(super) fn layer_size(&self, diff_id: &Digest) -> Result<u64, StoreError> {
+    pub(crate) fn layer_size(&self, diff_id: &Digest) -> Result<u64, StoreError> {
         let path = self.layer_path(diff_id).join("layer.json");
         let bytes = file::read(&path, MAX_MARKER_BYTES)?.ok_or_else(|| StoreError::LayerMissing(diff_id.clone()))?;
         let marker: Marker = serde_json::from_slice(&bytes).map_err(|source| StoreError::Json { path, source })?;
@@ -72,7 +70,7 @@ impl Store {
         if self.has_layer(diff_id) {
             return Ok(());
         }
-        let pin = self.pin()?;
+        let _pin = self.pin()?;
         let lock = self.lock_layer(diff_id)?;
         if self.has_layer(diff_id) {
             return Ok(());
@@ -83,25 +81,25 @@ impl Store {
         if unpacked.diff_id != *diff_id {
             return Err(StoreError::DiffIdMismatch { expected: diff_id.clone(), actual: unpacked.diff_id });
         }
-        let staged = StagedLayer::new(self, scratch, unpacked, Some(lock), pin)?;
-        staged.sync()?;
+        let staged = StagedLayer::new(self, scratch, unpacked, Some(lock))?;
+        self.sync_layers()?;
         staged.publish()
     }
 
     /// Unpacks a layer whose diff id is not known before its end. `label` names it in errors.
+    ///
+    /// *Order*: the pin is held until the layer is published or dropped.
     pub(crate) fn stage_layer(
         &self,
+        _pin: &Pin,
         label: &str,
         media_type: &str,
         compressed: &mut dyn Read,
     ) -> Result<StagedLayer, StoreError> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let unique = format!("new-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
-        let pin = self.pin()?;
-        let scratch = Scratch::create(self.layers.join("partial").join(unique))?;
+        let scratch = Scratch::create(self.layers.join("partial").join(file::unique_name()))?;
         let unpacked = layer::unpack(compressed, media_type, Algorithm::Sha256, &scratch.0.join("fs"))
             .map_err(|source| StoreError::Layer { layer: label.to_owned(), source })?;
-        StagedLayer::new(self, scratch, unpacked, None, pin)
+        StagedLayer::new(self, scratch, unpacked, None)
     }
 
     fn lock_layer(&self, diff_id: &Digest) -> Result<File, StoreError> {
@@ -114,19 +112,13 @@ impl Store {
 
 impl StagedLayer {
     /// Writes the commit marker into the folder; the folder itself is still hidden.
-    fn new(
-        store: &Store,
-        scratch: Scratch,
-        unpacked: Unpacked,
-        lock: Option<File>,
-        pin: Pin,
-    ) -> Result<Self, StoreError> {
+    fn new(store: &Store, scratch: Scratch, unpacked: Unpacked, lock: Option<File>) -> Result<Self, StoreError> {
         let Unpacked { diff_id, size_bytes, entries } = unpacked;
         let path = scratch.0.join("layer.json");
         let marker = Marker { version: MARKER_VERSION, diff_id: diff_id.clone(), size_bytes, entries };
         let bytes = serde_json::to_vec(&marker).map_err(|source| StoreError::Json { path: path.clone(), source })?;
         fs::write(&path, bytes).map_err(|e| io_error("write", &path, e))?;
-        Ok(Self { store: store.clone(), scratch, diff_id, lock, _pin: pin })
+        Ok(Self { store: store.clone(), scratch, diff_id, lock })
     }
 
     /// The diff id that the content has.
@@ -134,12 +126,7 @@ impl StagedLayer {
         &self.diff_id
     }
 
-    /// Waits until everything written to the file system of the store is on the disk.
-    pub fn sync(&self) -> Result<(), StoreError> {
-        self.store.sync_layers()
-    }
-
-    /// Makes the layer visible. *Order*: after a sync.
+    /// Makes the layer visible. *Order*: after [`Store::sync_layers`] or [`Store::sync`].
     pub fn publish(mut self) -> Result<(), StoreError> {
         if self.lock.is_none() {
             self.lock = Some(self.store.lock_layer(&self.diff_id)?);
@@ -159,6 +146,17 @@ impl Store {
     pub(crate) fn sync_layers(&self) -> Result<(), StoreError> {
         let folder = File::open(&self.layers).map_err(|e| io_error("open", &self.layers, e))?;
         rustix::fs::syncfs(&folder).map_err(|e| io_error("sync", &self.layers, e))
+    }
+
+    /// Waits until everything written to the store is on the disk.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        let device = |path: &PathBuf| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+        self.sync_layers()?;
+        if device(&self.images) == device(&self.layers) {
+            return Ok(());
+        }
+        let folder = File::open(&self.images).map_err(|e| io_error("open", &self.images, e))?;
+        rustix::fs::syncfs(&folder).map_err(|e| io_error("sync", &self.images, e))
     }
 }
 
