@@ -152,11 +152,16 @@ impl Job<'_> {
             }
         };
         thread::scope(|scope| {
-            for _ in 1..threads {
-                // Where no thread can be had, those that there are do the work.
-                let _ = thread::Builder::new().name("push".to_owned()).spawn_scoped(scope, worker);
-            }
+            // Where no thread can be had, those that there are do the work.
+            let start = |_| thread::Builder::new().name("push".to_owned()).spawn_scoped(scope, worker).ok();
+            let others: Vec<_> = (1..threads).filter_map(start).collect();
             worker();
+            // The scope alone would return a moment before the threads are gone from the process.
+            for other in others {
+                if let Err(panic) = other.join() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
         });
         failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }

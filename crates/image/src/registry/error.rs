@@ -138,6 +138,10 @@ impl RegistryError {
     /// What the person may do about it, as one line, where there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
+            // Many registries, Docker Hub first, answer so for what does not exist.
+            Self::Refused { registry, verb: "pull", logged_in: false, .. } => {
+                Some(format!("check the name and tag; if the repository is private: holm login {registry}"))
+            }
             Self::Refused { registry, logged_in: false, .. } => Some(format!("holm login {registry}")),
             Self::Refused { registry, status: 401, .. } => {
                 Some(format!("the stored credentials are not accepted; holm login {registry}"))

@@ -80,24 +80,6 @@ impl Session<'_> {
         }
     }
 
-    /// The digest that a tag has now, where the registry says so without sending the manifest.
-    pub fn manifest_digest(&self, tag: &str) -> Result<Option<Digest>, RegistryError> {
-        let object = self.object(tag);
-        let address = self.address(&format!("manifests/{tag}"));
-        let headers = [("accept", accept())];
-        let task = Task {
-            verb: "look up",
-            object: &object,
-            method: "HEAD",
-            address: &address,
-            headers: &headers,
-            payload: Payload::None,
-            repeat: true,
-        };
-        let reply = self.perform(&task)?;
-        if reply.status != 200 { Err(self.status_error(&task, reply)) } else { Ok(stated_digest(&reply)) }
-    }
-
     /// Uploads a manifest under a tag or digest, with its own media type.
     pub fn put_manifest(&self, tag_or_digest: &str, media_type: &str, bytes: &[u8]) -> Result<(), RegistryError> {
         let object = self.object(tag_or_digest);

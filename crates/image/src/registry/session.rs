@@ -374,7 +374,9 @@ pub(super) fn wire_error(verb: &'static str, object: &str, registry: &str, error
             connection_error(verb, object, registry, "the other side speaks plain HTTP, not TLS".into())
         }
         WireError::Certificate(source) => RegistryError::Certificate { registry: registry.to_owned(), source },
-        WireError::Unreachable(source) | WireError::Broken(source) => connection_error(verb, object, registry, source),
+        WireError::Unreachable(source) | WireError::Broken(source) | WireError::TlsRefused(source) => {
+            connection_error(verb, object, registry, source)
+        }
         WireError::Local(source) => RegistryError::Local { verb, object: object.to_owned(), source },
         WireError::Settings(error) => *error,
     }

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::net::ToSocketAddrs;
 use std::os::unix::fs::FileExt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, Request, Uri};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
@@ -22,6 +22,11 @@ use super::tls::{TlsConnector, client_config};
 const RESPONSE_HEADER_MAX_BYTES: usize = 64 << 10;
 /// How long a registry may verify an upload before it answers.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How long a manifest, token or list may take to arrive, however steadily it trickles.
+const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(120);
+/// *Units*: bytes, of one read of such a document.
+const DOCUMENT_BUFFER_BYTES: usize = 16 << 10;
 
 /// Scheme, host and port: what credentials belong to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -111,10 +116,24 @@ impl Reply {
 
     /// Reads the body, at most `max_bytes`; `None` where there is more.
     pub fn read_to_vec(self, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
+        let end = Instant::now() + DOCUMENT_TIMEOUT;
         let mut bytes = Vec::new();
-        let reader = self.body.into_with_config().limit(u64::MAX).reader();
-        reader.take(max_bytes + 1).read_to_end(&mut bytes)?;
-        Ok((bytes.len() as u64 <= max_bytes).then_some(bytes))
+        let mut reader = self.body.into_with_config().limit(u64::MAX).reader();
+        let mut buffer = vec![0; DOCUMENT_BUFFER_BYTES];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(Some(bytes)),
+                Ok(n) => bytes.extend_from_slice(&buffer[..n]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if bytes.len() as u64 > max_bytes {
+                return Ok(None);
+            }
+            if Instant::now() > end {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the answer takes too long to arrive"));
+            }
+        }
     }
 }
 
@@ -127,6 +146,8 @@ pub(super) enum WireError {
     NotTls,
     /// The certificate is not trusted.
     Certificate(Cause),
+    /// The other side speaks TLS and refuses ours, perhaps for want of a client certificate.
+    TlsRefused(Cause),
     /// Nothing listens, no such name, no route: trying again at once is of no use.
     Unreachable(Cause),
     /// The connection broke, or a time-out passed.
@@ -323,6 +344,7 @@ fn classify(error: ureq::Error) -> WireError {
             WireError::Certificate(Box::new(error))
         }
         Some(rustls::Error::InvalidMessage(_)) => WireError::NotTls,
+        Some(rustls::Error::AlertReceived(_)) => WireError::TlsRefused(Box::new(error)),
         Some(_) => WireError::Broken(Box::new(error)),
         None => match error.kind() {
             io::ErrorKind::ConnectionRefused

@@ -2,8 +2,11 @@
 
 mod credential;
 mod hostile;
+mod place;
 mod policy;
 mod real;
 mod server;
 mod setup;
+mod thread;
+mod tls;
 mod upload;

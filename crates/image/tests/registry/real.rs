@@ -34,7 +34,7 @@ fn image_pushed_by_skopeo_is_pulled_over_tls_with_a_login() {
     place.options.cert_dirs = vec![certs];
     let error = place.pull(&reference).expect_err("nobody logged in");
     assert!(matches!(error, PullError::Registry(RegistryError::Refused { logged_in: false, .. })), "{}", story(&error));
-    assert_eq!(error.hint(), Some(format!("holm login {}", registry.host())));
+    assert!(error.hint().expect("hint").ends_with(&format!("holm login {}", registry.host())), "{:?}", error.hint());
 
     let own = Some(place.folder.path().join("auth.json"));
     place.options.credential_store = CredentialStore { own, others: Vec::new() };
@@ -55,7 +55,7 @@ fn image_pushed_by_skopeo_is_pulled_over_tls_with_a_login() {
 }
 
 #[test]
-fn registry_whose_certificate_is_its_own_authority_is_trusted_when_told() {
+fn registry_of_an_unknown_authority_is_trusted_when_told() {
     let registry = Registry::start(RegistryOptions { tls: true, auth: false });
     let image = image(1, 1000);
     let mut place = Place::new();
