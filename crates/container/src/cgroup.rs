@@ -1,11 +1,12 @@
 //! Control groups of one container on v1, v2 and hybrid hosts: created, limited, joined, read, frozen, killed, removed.
 //!
-//! Owns the groups that it makes under the path it is given and nothing else: mounts, other groups and the parent folder's
-//! life are the caller's. Starts no thread and keeps no state outside the kernel: [`Cgroup::open`] needs the path alone.
+//! Owns the groups that it makes under the path it is given and nothing else: mounts, other groups and the parent
+//! folder's life are the caller's. Starts no thread and keeps no state outside the kernel: [`Cgroup::open`] needs the
+//! path alone.
 //!
-//! What is made where: on v2 one group. On v1 one group in each mount that accounts or limits something by default (cpu,
-//! cpuacct, memory, pids, freezer, devices where rules forbid something) or that a limit asks for (cpuset, blkio, hugetlb).
-//! On hybrid hosts the v2 group does for cpuacct and freezer.
+//! What is made where: on v2 one group. On v1 one group in each mount that accounts or limits something by default
+//! (cpu, cpuacct, memory, pids, freezer, devices where rules forbid something) or that a limit asks for (cpuset, blkio,
+//! hugetlb). On hybrid hosts the v2 group does for cpuacct and freezer.
 
 mod apply;
 mod controller;
@@ -23,6 +24,7 @@ mod plan;
 mod process;
 mod remove;
 mod stat;
+mod systemd;
 mod unified;
 
 #[cfg(test)]
@@ -52,7 +54,8 @@ pub enum Driver {
     /// Holm, by making folders.
     #[default]
     Cgroupfs,
-    /// systemd, as a transient scope.
+    /// Holm, in a transient scope that systemd makes for the calling process, which must be the container's supervisor.
+    /// [`Cgroup::path`] then differs from the path asked for, and is what [`Cgroup::open`] wants later.
     Systemd,
 }
 
@@ -69,9 +72,10 @@ pub struct Cgroup {
 impl Cgroup {
     /// Makes the groups and sets the limits.
     ///
-    /// *Errors*: the first that happened; no group of this container is left then, its parent folders are. A group of the
-    /// same name without processes, left over by a crash, is replaced; one with processes is an error.
-    /// *Privilege*: write access to the parent groups; for device rules on v2 CAP_SYS_ADMIN in the first user namespace.
+    /// *Errors*: the first that happened; no group of this container is left then, its parent folders are. A group of
+    /// the same name without processes, left over by a crash, is replaced; one with processes is an error.
+    /// *Privilege*: write access to the parent groups; for device rules on v2 CAP_SYS_ADMIN in the first user
+    /// namespace.
     pub fn create(
         hierarchy: &Hierarchy,
         path: &str,
@@ -79,13 +83,7 @@ impl Cgroup {
         driver: Driver,
     ) -> Result<Cgroup, CgroupError> {
         let path = GroupPath::new(path)?;
-        if driver == Driver::Systemd {
-            return Err(CgroupError::Systemd {
-                verb: "create",
-                unit: path.as_str().to_owned(),
-                source: "the systemd driver is not built in".into(),
-            });
-        }
+        let path = if driver == Driver::Systemd { systemd::scope(hierarchy, &path)? } else { path };
         let plan = Plan::create(hierarchy, &path, resources)?;
         let applied = apply::create(hierarchy, &path, &plan)?;
         let (made_v1, warnings) = (Some(applied.made_v1), applied.warnings);
@@ -169,8 +167,8 @@ impl Cgroup {
         Ok(applied.warnings)
     }
 
-    /// Removes the groups and those below them. Succeeds where they are gone. Goes on after an error and returns the first.
-    /// Does not kill; processes that are dying are waited for.
+    /// Removes the groups and those below them. Succeeds where they are gone. Goes on after an error and returns the
+    /// first. Does not kill; processes that are dying are waited for.
     pub fn remove(self) -> Result<(), CgroupError> {
         let mut result = Ok(());
         for dir in self.dirs() {

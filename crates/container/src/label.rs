@@ -1,8 +1,9 @@
 //! AppArmor and SELinux labels of the next exec.
 //!
-//! Owns the write to `thread-self/attr`, and nothing of policy: which label is the caller's choice. The write goes through
-//! a procfs root that the caller has opened and that is checked here, and never through a link or another mount: an image
-//! that mounts over /proc or makes it a link must not turn the write into nothing, or into one elsewhere.
+//! Owns the write to `thread-self/attr`, and nothing of policy: which label is the caller's choice. The write goes
+//! through a procfs root that the caller has opened and that is checked here, and never through a link or another
+//! mount: an image that mounts over /proc or makes it a link must not turn the write into nothing, or into one
+//! elsewhere.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -57,8 +58,9 @@ pub enum LabelError {
 
 /// Labels the calling thread's next exec. Does nothing where neither is asked for.
 ///
-/// `proc` is the root of a procfs that shows the caller. *Order*: in the thread that will exec, before the filter; SELinux
-/// and `no_new_privs` want it before the latter. *Errors*: a label whose module the kernel lacks is an error, not a no-op.
+/// `proc` is the root of a procfs that shows the caller. *Order*: in the thread that will exec, before the filter;
+/// SELinux and `no_new_privs` want it before the latter. *Errors*: a label whose module the kernel lacks is an error,
+/// not a no-op.
 pub fn apply_exec_label(proc: BorrowedFd<'_>, apparmor: Option<&str>, selinux: Option<&str>) -> Result<(), LabelError> {
     if let Some(profile) = apparmor.filter(|p| !p.is_empty()) {
         const MODULE: &str = "AppArmor";

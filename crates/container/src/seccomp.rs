@@ -1,8 +1,9 @@
 //! System call filters: the default profile, users' profiles, and the compiler from either to classic BPF.
 //!
-//! Owns the meaning of profiles. Loads a filter into the calling thread and does nothing else to it; handing a listener's
-//! descriptor on is the caller's. No cache: making and compiling the default profile takes 70 µs in a release build on the
-//! machine where the design was measured, about what opening, checking and reading a cached file would.
+//! Owns the meaning of profiles. Loads a filter into the calling thread and does nothing else to it; handing a
+//! listener's descriptor on is the caller's. No cache: making and compiling the default profile takes 70 µs in a
+//! release build on the machine where the design was measured, about what opening, checking and reading a cached file
+//! would.
 
 mod action;
 mod arch;
@@ -41,8 +42,8 @@ pub struct Program {
 
 /// Loads a filter into the calling thread; returns the listener of one that notifies.
 ///
-/// *Privilege*: CAP_SYS_ADMIN in the user namespace, or `no_new_privs`. *Order*: last before exec. Allocates nothing. A kernel
-/// older than `WAIT_KILLABLE_RECV` (5.19) gets the filter without that flag.
+/// *Privilege*: CAP_SYS_ADMIN in the user namespace, or `no_new_privs`. *Order*: last before exec. Allocates nothing. A
+/// kernel older than `WAIT_KILLABLE_RECV` (5.19) gets the filter without that flag.
 pub fn load(program: &Program) -> io::Result<Option<OwnedFd>> {
     let flags = program.flags | if program.needs_listener { sys::FLAG_NEW_LISTENER } else { 0 };
     // The kernel refuses this one without a listener.

@@ -92,7 +92,8 @@ fn fd_number(fd: &impl AsFd) -> u32 {
 }
 
 fn new_fd(result: i64) -> OwnedFd {
-    // SAFETY: the kernel has just returned this number as a new descriptor (always close-on-exec) that nobody else holds.
+    // SAFETY: the kernel has just returned this number as a new descriptor (always close-on-exec) that nobody
+    // else holds.
     unsafe { OwnedFd::from_raw_fd(result as i32) }
 }
 

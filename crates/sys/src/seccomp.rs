@@ -40,8 +40,8 @@ struct SockFprog {
 
 /// Loads a filter. Returns the listener where `flags` has [`FLAG_NEW_LISTENER`] (close-on-exec).
 ///
-/// *Privilege*: CAP_SYS_ADMIN in the user namespace, or `no_new_privs` set before. *Order*: last before exec; afterwards the
-/// caller is itself under the filter. Makes one system call and allocates nothing.
+/// *Privilege*: CAP_SYS_ADMIN in the user namespace, or `no_new_privs` set before. *Order*: last before exec;
+/// afterwards the caller is itself under the filter. Makes one system call and allocates nothing.
 pub fn load(filter: &[SockFilter], flags: u32) -> io::Result<Option<OwnedFd>> {
     let len = u16::try_from(filter.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let flags = if flags & (FLAG_TSYNC | FLAG_NEW_LISTENER) == FLAG_TSYNC | FLAG_NEW_LISTENER {

@@ -71,7 +71,8 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// The first error is what the caller gets; an undo that fails too cannot add to it, and `remove` tries again later.
+    /// The first error is what the caller gets; an undo that fails too cannot add to it, and `remove` tries again
+    /// later.
     fn undo(&mut self) {
         self.open = None;
         for (path, value) in self.found.drain(..).rev() {
@@ -125,8 +126,8 @@ impl<'a> Applier<'a> {
         Ok(made)
     }
 
-    /// Without privilege over the first user namespace no program can be loaded, and no device node made either: what the
-    /// process may open is then up to the files' modes.
+    /// Without privilege over the first user namespace no program can be loaded, and no device node made either: what
+    /// the process may open is then up to the files' modes.
     fn attach(&mut self, root: &Path, table: &DeviceTable, replace: bool) -> Result<(), CgroupError> {
         match device_program::attach(&self.path.under(root), table, replace) {
             Err(CgroupError::Device { source, .. })

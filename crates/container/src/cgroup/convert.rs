@@ -2,8 +2,8 @@
 
 /// `cpu.shares` (2 to 262144, default 1024) to `cpu.weight` (1 to 10000, default 100).
 ///
-/// A quadratic in log2 through (2, 1), (1024, 100) and (262144, 10000), so that the default stays the default; the linear
-/// formula before it gave 39 for 1024. *Source*: runc 1.3.2 and crun 1.23 changed to it together.
+/// A quadratic in log2 through (2, 1), (1024, 100) and (262144, 10000), so that the default stays the default; the
+/// linear formula before it gave 39 for 1024. *Source*: runc 1.3.2 and crun 1.23 changed to it together.
 pub fn cpu_weight(shares: u64) -> u64 {
     if shares <= 2 {
         return 1;

@@ -126,8 +126,8 @@ impl DeviceTable {
         }
     }
 
-    /// Takes accesses back from the exception for exactly this device. One that overlaps but is not the same would stay in
-    /// force without a word on v1.
+    /// Takes accesses back from the exception for exactly this device. One that overlaps but is not the same would stay
+    /// in force without a word on v1.
     fn subtract(&mut self, rule: Exception) -> Result<(), CgroupError> {
         if let Some(present) = self.exceptions.iter_mut().find(|e| e.same_device(&rule)) {
             present.access &= !rule.access;

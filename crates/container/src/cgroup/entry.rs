@@ -1,8 +1,8 @@
 //! How processes get into a group.
 //!
-//! On v2 by `CLONE_INTO_CGROUP`: the child is born there. On v1 the child writes `0` to each `tasks` file while it has one
-//! thread: 10 to 15 µs each here, where writing a pid to `cgroup.procs` takes the lock that stops every fork and exit of the
-//! machine and first waits for an RCU grace period (240 µs here, milliseconds on many CPUs).
+//! On v2 by `CLONE_INTO_CGROUP`: the child is born there. On v1 the child writes `0` to each `tasks` file while it has
+//! one thread: 10 to 15 µs each here, where writing a pid to `cgroup.procs` takes the lock that stops every fork and
+//! exit of the machine and first waits for an RCU grace period (240 µs here, milliseconds on many CPUs).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -33,14 +33,14 @@ impl Entry {
 
     /// The v1 `tasks` files. The child writes `0` to each.
     ///
-    /// *Order*: while it is single-threaded, before it forks and before it gives up privileges. The descriptors stay valid
-    /// after `pivot_root`.
+    /// *Order*: while it is single-threaded, before it forks and before it gives up privileges. The descriptors stay
+    /// valid after `pivot_root`.
     pub fn v1_tasks(&self) -> Vec<BorrowedFd<'_>> {
         self.tasks.iter().map(AsFd::as_fd).collect()
     }
 
-    /// What the container may see of its groups: on v2 a mount that its cgroup namespace roots at its own group; on v1 a
-    /// detached mount of each own group.
+    /// What the container may see of its groups: on v2 a mount that its cgroup namespace roots at its own group; on v1
+    /// a detached mount of each own group.
     ///
     /// *Privilege*: CAP_SYS_ADMIN on v1. *Kernel*: 5.2.
     pub fn view(&self) -> Result<CgroupView, Errno> {

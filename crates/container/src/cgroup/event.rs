@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use super::error::CgroupError;
 use super::{Cgroup, Controller, file};
 
-/// A descriptor that becomes ready when memory runs out in a group, and when the group is removed. It says that something
-/// happened; how often processes were killed says [`Cgroup::oom_kills`].
+/// A descriptor that becomes ready when memory runs out in a group, and when the group is removed. It says that
+/// something happened; how often processes were killed says [`Cgroup::oom_kills`].
 #[derive(Debug)]
 pub struct OomWatch {
     fd: OwnedFd,

@@ -42,8 +42,8 @@ pub struct Hierarchy {
 }
 
 impl Hierarchy {
-    /// Looks at `root` (`/sys/fs/cgroup`): a v2 tree itself, or a folder of v1 mounts by controller name with, on hybrid
-    /// hosts, a v2 tree named `unified`. About a dozen `stat` calls, 10 µs.
+    /// Looks at `root` (`/sys/fs/cgroup`): a v2 tree itself, or a folder of v1 mounts by controller name with, on
+    /// hybrid hosts, a v2 tree named `unified`. About a dozen `stat` calls, 10 µs.
     pub fn discover(root: &Path) -> Result<Hierarchy, CgroupError> {
         let failed = |e: rustix::io::Errno| CgroupError::Discover { root: root.to_owned(), source: e.into() };
         if is_cgroup2(root).map_err(failed)? {
@@ -101,8 +101,8 @@ impl Hierarchy {
         self.v1.iter().fold(ControllerSet::EMPTY, |set, m| set.union(m.controllers))
     }
 
-    /// Removes the group `path` from every mount where it has neither processes nor child groups; where it has, it stays.
-    /// For a parent folder such as `holm`, after the last container went.
+    /// Removes the group `path` from every mount where it has neither processes nor child groups; where it has, it
+    /// stays. For a parent folder such as `holm`, after the last container went.
     pub fn remove_if_empty(&self, path: &str) -> Result<(), CgroupError> {
         let path = GroupPath::new(path)?;
         for dir in self.v1.iter().map(|m| &m.dir).chain(&self.unified) {

@@ -34,8 +34,8 @@ pub fn given<T: Default + PartialEq>(value: Option<T>) -> Option<T> {
     value.filter(|v| *v != T::default())
 }
 
-/// CPU time. The period goes before the quota and both before the burst; on a refusal (the new period with the old quota
-/// may be more than the parent has) the write comes again after the others.
+/// CPU time. The period goes before the quota and both before the burst; on a refusal (the new period with the old
+/// quota may be more than the parent has) the write comes again after the others.
 pub(super) fn cpu(planner: &mut Planner, dir: &Path, cpu: &Cpu) {
     let mut put = |file: &str, value: String, what, retried: bool| {
         let write = Write::new(dir.join(file), value, what);

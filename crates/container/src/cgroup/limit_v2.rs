@@ -93,8 +93,8 @@ fn swap_limit(planner: &mut Planner, dir: &Path, swap: i64) {
     planner.write(Write::new(dir.join("memory.swap.max"), bytes(swap), "the swap limit").when_missing(missing));
 }
 
-/// Number of tasks. A new group cannot be cloned into while its limit is 0, and 1 has the same effect once the container's
-/// process is in: no fork succeeds.
+/// Number of tasks. A new group cannot be cloned into while its limit is 0, and 1 has the same effect once the
+/// container's process is in: no fork succeeds.
 pub(super) fn pids(planner: &mut Planner, dir: &Path, limit: i64) {
     let limit = if limit == 0 && !planner.update { 1 } else { limit };
     planner.write(Write::new(dir.join("pids.max"), bytes(limit), "the limit of processes"));

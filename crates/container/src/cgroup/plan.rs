@@ -35,8 +35,8 @@ pub struct Write {
     pub missing: Missing,
     /// Tried where the file is not there.
     pub otherwise: Option<(PathBuf, String)>,
-    /// Refused with `EINVAL`, it is tried again after the others: files that bound each other can change in one order only,
-    /// which depends on their present values.
+    /// Refused with `EINVAL`, it is tried again after the others: files that bound each other can change in one order
+    /// only, which depends on their present values.
     pub retried: bool,
 }
 
@@ -115,9 +115,9 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
-/// Groups that every container has, where they are on v1: for accounting, for fair shares between containers, for pausing
-/// and for counting out-of-memory kills. What v2 does without a controller (CPU time, freezing, tracking) is taken from there
-/// on a hybrid host.
+/// Groups that every container has, where they are on v1: for accounting, for fair shares between containers, for
+/// pausing and for counting out-of-memory kills. What v2 does without a controller (CPU time, freezing, tracking) is
+/// taken from there on a hybrid host.
 fn always_on_v1(hierarchy: &Hierarchy) -> ControllerSet {
     use Controller::{Cpu, Cpuacct, Freezer, Memory, Pids, Systemd};
     let mut set = ControllerSet::of(&[Cpu, Memory, Pids]);

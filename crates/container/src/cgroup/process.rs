@@ -33,8 +33,8 @@ pub(super) fn list(group: &Cgroup) -> Result<Vec<i32>, CgroupError> {
     Ok(Vec::new())
 }
 
-/// Adds the processes of a group and of those below it; false where there is no such group. Groups that vanish meanwhile
-/// are passed over.
+/// Adds the processes of a group and of those below it; false where there is no such group. Groups that vanish
+/// meanwhile are passed over.
 fn collect(dir: &Path, depth: usize, pids: &mut Vec<i32>) -> Result<bool, CgroupError> {
     match file::read_if_present(&dir.join("cgroup.procs")) {
         Ok(None) => return Ok(false),

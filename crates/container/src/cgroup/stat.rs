@@ -72,8 +72,9 @@ pub struct PidStats {
     pub limit: Option<u64>,
 }
 
-/// Block devices, all together, since the group was made. On v1 a container without a block I/O limit has no block I/O group:
-/// bytes are then those of its present processes and of the children that they waited for, and operations are zero.
+/// Block devices, all together, since the group was made. On v1 a container without a block I/O limit has no block I/O
+/// group: bytes are then those of its present processes and of the children that they waited for, and operations are
+/// zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct BlockStats {
     /// Bytes read.

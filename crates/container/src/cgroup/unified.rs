@@ -1,7 +1,8 @@
 //! Enabling controllers in the v2 tree, from the mount down to the parent of a group.
 //!
-//! A group with processes of its own cannot hand controllers down (the "no internal processes" rule; the real root may).
-//! Where Holm itself sits in such a group, as in a delegated service or in a container, it moves itself into a child.
+//! A group with processes of its own cannot hand controllers down (the "no internal processes" rule; the real root
+//! may). Where Holm itself sits in such a group, as in a delegated service or in a container, it moves itself into a
+//! child.
 
 use std::path::Path;
 

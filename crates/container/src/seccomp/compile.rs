@@ -1,14 +1,14 @@
 //! From a profile to a filter.
 //!
-//! Per architecture, each call number gets a class: an action, or rules about arguments that end in one. Neighbours of one
-//! class become a range, and a binary search over the ranges finds the class: the default profile needs some sixty ranges
-//! for its 380 numbers.
+//! Per architecture, each call number gets a class: an action, or rules about arguments that end in one. Neighbours of
+//! one class become a range, and a binary search over the ranges finds the class: the default profile needs some sixty
+//! ranges for its 380 numbers.
 //!
-//! Meaning of a profile: the rules of a call that look at arguments come first, in the order of the file; then the first
-//! that does not; then the default action. Conditions of one rule must all hold, except that two on the same argument make
-//! two rules (what runc does and profiles in use rely on). Names that an architecture does not have are passed over.
-//! A number above the greatest that the profile names gets ENOSYS, so that programs fall back from calls younger than the
-//! profile; not so where the default action lets calls through.
+//! Meaning of a profile: the rules of a call that look at arguments come first, in the order of the file; then the
+//! first that does not; then the default action. Conditions of one rule must all hold, except that two on the same
+//! argument make two rules (what runc does and profiles in use rely on). Names that an architecture does not have are
+//! passed over. A number above the greatest that the profile names gets ENOSYS, so that programs fall back from calls
+//! younger than the profile; not so where the default action lets calls through.
 
 use holm_spec::oci::runtime::{Seccomp, SyscallArg, SyscallRule};
 use holm_sys::seccomp::SockFilter;
@@ -69,8 +69,8 @@ enum Class {
 
 /// Compiles a profile for programs of `native` and the architectures that the profile lists beside it.
 ///
-/// *Errors*: words that mean nothing, arguments and error numbers out of range, a filter longer than the kernel takes. A
-/// profile may not notify by default or of `write`: the descriptor could then never be handed on.
+/// *Errors*: words that mean nothing, arguments and error numbers out of range, a filter longer than the kernel takes.
+/// A profile may not notify by default or of `write`: the descriptor could then never be handed on.
 pub fn compile(profile: &Seccomp, native: Arch) -> Result<Program, SeccompError> {
     let default = action::parse(&profile.default_action, profile.default_errno_ret)?;
     if default == NOTIFY {

@@ -1,8 +1,8 @@
 //! The default profile.
 //!
-//! What Docker's means, with two differences: a call that this profile does not know fails with ENOSYS, so that a C library
-//! newer than Holm falls back (Podman's choice), and the tests for socket families look at the 32 bits that the kernel
-//! takes, so that a family with high bits set does not slip through.
+//! What Docker's means, with two differences: a call that this profile does not know fails with ENOSYS, so that a C
+//! library newer than Holm falls back (Podman's choice), and the tests for socket families look at the 32 bits that the
+//! kernel takes, so that a family with high bits set does not slip through.
 //!
 //! Every call of the tables stands in exactly one list below; a test holds that.
 
@@ -13,8 +13,8 @@ use super::arch::Arch;
 const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
 const EAFNOSUPPORT: u32 = 97;
-/// The flags of `clone` that make namespaces. *Source*: linux/sched.h. CLONE_NEWTIME is not among them: `clone` takes these
-/// bits for the exit signal.
+/// The flags of `clone` that make namespaces. *Source*: linux/sched.h. CLONE_NEWTIME is not among them: `clone` takes
+/// these bits for the exit signal.
 const CLONE_NAMESPACES: u64 = 0x7e02_0000;
 /// The bits of an `int` argument.
 const INT: u64 = 0xffff_ffff;
@@ -83,8 +83,8 @@ const DENIED: &[&str] = &[
     "kexec_file_load", "kexec_load", "migrate_pages", "move_pages", "nfsservctl", "pivot_root", "swapoff", "swapon",
     // Obsolete, or never there.
     "_sysctl", "afs_syscall", "bdflush", "break", "create_module", "epoll_ctl_old", "epoll_wait_old", "ftime",
-    "get_kernel_syms", "getpmsg", "gtty", "idle", "lock", "mpx", "oldfstat", "oldlstat", "oldolduname", "oldstat", "olduname",
-    "pciconfig_iobase", "pciconfig_read", "pciconfig_write", "prof", "profil", "putpmsg", "query_module", "security",
+    "get_kernel_syms", "getpmsg", "gtty", "idle", "lock", "mpx", "oldfstat", "oldlstat", "oldolduname", "oldstat",
+    "olduname", "pciconfig_iobase", "pciconfig_read", "pciconfig_write", "prof", "profil", "putpmsg", "query_module", "security",
     "stty", "sysfs", "tuxcall", "ulimit", "uselib", "ustat", "vm86", "vm86old", "vserver",
 ];
 
@@ -178,8 +178,8 @@ pub fn default_profile_for(caps: &[impl AsRef<str>], arch: Arch) -> Seccomp {
         let args = vec![argument(0, "SCMP_CMP_MASKED_EQ", INT, family)];
         syscalls.push(SyscallRule { args, ..rule(&["socket"], "SCMP_ACT_ERRNO", Some(EAFNOSUPPORT)) });
     }
-    // `socketcall` of 32-bit programs has its family in memory: it may not make sockets at all, or any 64-bit program would
-    // get round the rule above by it.
+    // `socketcall` of 32-bit programs has its family in memory: it may not make sockets at all, or any 64-bit program
+    // would get round the rule above by it.
     let args = vec![argument(0, "SCMP_CMP_MASKED_EQ", INT, SYS_SOCKET)];
     syscalls.push(SyscallRule { args, ..rule(&["socketcall"], "SCMP_ACT_ERRNO", Some(ENOSYS)) });
     syscalls.push(rule(&["socket", "socketcall"], "SCMP_ACT_ALLOW", None));

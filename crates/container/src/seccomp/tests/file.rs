@@ -12,7 +12,7 @@ fn load(text: &str, caps: &[&str]) -> Result<holm_spec::oci::runtime::Seccomp, S
 #[track_caller]
 fn check(conditions: &str, caps: &[&str], applies: bool) {
     let text = format!(
-        r#"{{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{{"names":["bpf"],"action":"SCMP_ACT_ALLOW",{conditions}}}]}}"#
+        r#"{{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{{"name":"bpf","action":"SCMP_ACT_ALLOW",{conditions}}}]}}"#
     );
     assert_eq!(load(&text, caps).unwrap().syscalls.len(), usize::from(applies), "{conditions} {caps:?}");
 }
@@ -81,7 +81,7 @@ fn bad_files_are_refused() {
         r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"]}]}"#,
         r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"name":"a","names":["b"],"action":"SCMP_ACT_ALLOW"}]}"#,
         r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86"],"archMap":[{"architecture":"x"}]}"#,
-        r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["a"],"action":"x","includes":{"minKernel":"new"}}]}"#,
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"name":"a","action":"x","includes":{"minKernel":"new"}}]}"#,
         r#"{"defaultAction":"SCMP_ACT_ALLOW","defaultErrno":"EWHAT"}"#,
         r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["a"],"action":"x",
             "args":[{"index":-1,"value":0,"op":"SCMP_CMP_EQ"}]}]}"#,

@@ -21,7 +21,8 @@ fn elf(wide: bool, number: u32, argument: u64) -> Vec<u8> {
     let mut code = vec![0xb8];
     code.extend(number.to_le_bytes());
     if wide {
-        // mov eax, number; movabs rdi, argument; xor esi, edx, r10; syscall; neg eax; mov edi, eax; mov eax, 60; syscall
+        // mov eax, number; movabs rdi, argument; xor esi, edx, r10; syscall; neg eax; mov edi, eax; mov eax, 60;
+        // syscall
         code.extend([0x48, 0xbf]);
         code.extend(argument.to_le_bytes());
         code.extend([0x31, 0xf6, 0x31, 0xd2, 0x4d, 0x31, 0xd2, 0x0f, 0x05]);

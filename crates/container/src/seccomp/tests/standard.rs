@@ -136,7 +136,8 @@ fn arm_has_the_same_meaning() {
     }
 }
 
-/// What the decision to have no cache rests on. The bound is loose, as machines and builds differ; the figure is printed.
+/// What the decision to have no cache rests on. The bound is loose, as machines and builds differ; the figure is
+/// printed.
 #[test]
 fn default_profile_compiles_in_no_time() {
     let mut best = u128::MAX;
