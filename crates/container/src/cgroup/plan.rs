@@ -134,6 +134,12 @@ impl Plan {
         planner.plan.v1 = always_on_v1(hierarchy);
         let accounted = ControllerSet::of(&[Controller::Cpu, Controller::Memory, Controller::Pids, Controller::Blkio]);
         planner.plan.optional = accounted.minus(hierarchy.v1_controllers());
+        // Mounted together with cpu, say: the group comes with an empty cpuset, which nothing could join.
+        if let Some(mount) = hierarchy.v1_mount(Controller::Cpuset)
+            && !mount.controllers.intersection(planner.plan.v1).is_empty()
+        {
+            planner.inherit_cpuset(mount.dir.clone());
+        }
         planner.run(resources)?;
         Ok(planner.plan)
     }
@@ -242,10 +248,7 @@ impl<'a> Planner<'a> {
         let dir = match place {
             Place::V1(dir) => {
                 if let Some(mount) = self.hierarchy.v1_mount(Controller::Cpuset) {
-                    let mount = mount.dir.clone();
-                    for file in ["cpuset.cpus", "cpuset.mems"] {
-                        self.plan.steps.push(Step::Inherit { mount: mount.clone(), file });
-                    }
+                    self.inherit_cpuset(mount.dir.clone());
                 }
                 dir
             }
@@ -258,6 +261,12 @@ impl<'a> Planner<'a> {
             self.write(Write::new(dir.join("cpuset.mems"), mems, "the memory node set"));
         }
         Ok(())
+    }
+
+    fn inherit_cpuset(&mut self, mount: PathBuf) {
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            self.plan.steps.push(Step::Inherit { mount: mount.clone(), file });
+        }
     }
 
     fn memory(&mut self, memory: &holm_spec::oci::runtime::Memory) -> Result<(), CgroupError> {

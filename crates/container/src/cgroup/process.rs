@@ -87,10 +87,15 @@ pub(super) fn kill_all(group: &Cgroup, patience: Duration) -> Result<(), CgroupE
             return Ok(());
         }
         // One process cannot hide behind a fork that freezing would catch any better than the next round does.
-        let frozen = before.len() > 1 && set_frozen(group, true).is_ok();
+        if before.len() > 1 {
+            let _ = set_frozen(group, true);
+        }
         let killed = list(group).and_then(|pids| signal(group, &pids));
-        if frozen {
-            thaw(group)?;
+        // Also where freezing failed half-way, and where somebody else had frozen it: a frozen task does not die on v1.
+        match thaw(group) {
+            Ok(()) | Err(CgroupError::NoController { .. }) => {}
+            Err(CgroupError::Write { source, .. }) if file::is_gone(&source) => {}
+            Err(e) => return Err(e),
         }
         killed?;
         if started.elapsed() >= patience {

@@ -231,6 +231,24 @@ fn kill_all_without_v2_empties_the_group() {
     assert_eq!(group.procs().unwrap(), Vec::<i32>::new());
 }
 
+/// A frozen task of v1 does not take its signal, and one alone is not worth freezing.
+#[test]
+fn kill_all_without_v2_thaws_what_another_froze() {
+    let hierarchy = Hierarchy::assume(hierarchy().v1, None);
+    if hierarchy.v1_mount(Controller::Freezer).is_none() {
+        println!("skipped: needs a v1 freezer");
+        return;
+    }
+    let name = Name::new();
+    let group = Cgroup::create(&hierarchy, &name.child(), &Resources::default(), Driver::Cgroupfs).unwrap();
+    let mut child = shell("true");
+    group.join_pid(child.id() as i32).unwrap();
+    group.freeze().unwrap();
+    group.kill_all(PATIENCE).unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert_eq!(group.procs().unwrap(), Vec::<i32>::new());
+}
+
 #[test]
 fn oom_kill_is_noticed_and_counted() {
     if !has(Controller::Memory) {

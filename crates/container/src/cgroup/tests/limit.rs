@@ -150,6 +150,14 @@ fn cpuset_on_v1_inherits_before_it_is_set() {
 }
 
 #[test]
+fn cpuset_mounted_with_another_controller_is_always_inherited() {
+    let together = ControllerSet::of(&[Controller::Cpu, Controller::Cpuset]);
+    let mount = V1Mount { dir: PathBuf::from("/c/cpu"), controllers: together };
+    let hierarchy = Hierarchy::assume(vec![mount], None);
+    check(&hierarchy, &Resources::default(), &["inherit /c/cpu/cpuset.cpus", "inherit /c/cpu/cpuset.mems"]);
+}
+
+#[test]
 fn zero_processes_is_a_real_limit() {
     let pids = |limit| Resources { pids: Some(Pids { limit }), ..Resources::default() };
     check(&pure_v1(), &pids(0), &["/c/pids/h/x/pids.max=0"]);
