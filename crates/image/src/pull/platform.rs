@@ -32,10 +32,10 @@ pub struct PlatformError(String);
 /// Parses `os/architecture[/variant]`, `architecture[/variant]` or `os`, by Go's names or the kernel's.
 pub fn parse_platform(text: &str) -> Result<Platform, PlatformError> {
     let bad = || PlatformError(text.escape_default().take(100).collect());
-    let word = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     let lower = text.to_ascii_lowercase();
     let mut parts: Vec<&str> = lower.split('/').collect();
-    if parts.len() > 3 || !parts.iter().all(|part| word(&part)) {
+    if parts.len() > 3 || !parts.iter().all(|part| word(part)) {
         return Err(bad());
     }
     let os = if matches!(parts[0], "linux" | "windows" | "darwin" | "freebsd") { parts.remove(0) } else { "linux" };

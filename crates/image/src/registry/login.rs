@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::credential::{Credential, CredentialError, plain_key, server_name};
+use super::credential::{Credential, CredentialError};
 use super::error::RegistryError;
 use super::session::{Access, Session, Task};
 use super::wire::Payload;
@@ -59,5 +59,5 @@ pub fn login(
 
 /// Forgets the credential of `registry`. False where Holm's own file had none.
 pub fn logout(store: &CredentialStore, registry: &str) -> Result<bool, CredentialError> {
-    store.remove(server_name(&plain_key(&registry_name(registry))))
+    store.remove(&registry_name(registry))
 }

@@ -261,7 +261,8 @@ impl<'o> Session<'o> {
     }
 
     fn wire_failure(&self, task: &Task<'_>, error: WireError) -> Failure {
-        let transient = matches!(error, WireError::Broken(_));
+        // The registry was reached when the session was opened: that it cannot be now may pass.
+        let transient = matches!(error, WireError::Broken(_) | WireError::Unreachable(_));
         let error = wire_error(task.verb, task.object, &self.registry, error);
         if transient { Failure::Transient(error) } else { Failure::Final(error) }
     }

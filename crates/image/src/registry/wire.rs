@@ -257,15 +257,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn build_agent(options: &ClientOptions, origin: &Origin, verify: bool) -> Result<Agent, RegistryError> {
     let default_port_host = (origin.https && origin.port == 443).then_some(origin.host.as_str());
     let tls = client_config(options, &origin.host_port(), default_port_host, verify)?;
-    let proxy = match options.proxy.proxy_for(origin.https, &origin.host, origin.port) {
-        Some(address) => Some(ureq::Proxy::new(address).map_err(|error| RegistryError::Connection {
-            verb: "use",
-            object: "the proxy of the environment".to_owned(),
-            registry: origin.host.clone(),
-            source: Box::new(error),
-        })?),
-        None => None,
-    };
+    let proxy = options.proxy.proxy_for(origin.https, &origin.host, origin.port);
+    let proxy = proxy.map(|address| make_proxy(address, &origin.host)).transpose()?;
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -282,6 +275,20 @@ fn build_agent(options: &ClientOptions, origin: &Origin, verify: bool) -> Result
 }
 
 type Answer = (u16, HeaderMap, Body);
+
+fn make_proxy(address: &str, registry: &str) -> Result<ureq::Proxy, RegistryError> {
+    let failed = |source: Cause| RegistryError::Connection {
+        verb: "use",
+        object: "the proxy of the environment".to_owned(),
+        registry: registry.to_owned(),
+        source,
+    };
+    // Left to itself the client would go around a proxy that it cannot speak to.
+    if address.to_ascii_lowercase().starts_with("socks") {
+        return Err(failed("only HTTP proxies are supported, not SOCKS".into()));
+    }
+    ureq::Proxy::new(address).map_err(|error| failed(Box::new(error)))
+}
 
 #[derive(Clone, Copy)]
 struct Limits {

@@ -156,7 +156,7 @@ fn credential_program_is_asked_and_told() {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&program, mode).expect("chmod");
     let own = place.folder.path().join("auth.json");
-    std::fs::write(&own, format!(r#"{{"credsStore": "x", "credHelpers": {{"q.io": "holm-test"}}}}"#)).expect("write");
+    std::fs::write(&own, r#"{"credsStore": "x", "credHelpers": {"q.io": "holm-test"}}"#).expect("write");
     // The program is found by PATH, which belongs to the whole process: run the test again as a child with its own.
     if std::env::var_os("HOLM_TEST_CHILD").is_none() {
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());

@@ -65,7 +65,7 @@ fn mirror_that_fails_is_passed_over_and_gets_no_given_credential() {
     place.options.credential = Some(Credential::Password { username: "me".into(), password: "secret".into() });
     let reference = format!("{}/app:1", server.host());
     let stored = place.pull(&reference).unwrap_or_else(|error| panic!("{}", story(&error)));
-    assert_eq!(stored.names, [reference.clone()]);
+    assert_eq!(stored.names.join(" "), reference);
     assert!(down.count("/v2/m/app/manifests/1") > 0 && demanding.count("/v2/app/manifests/1") > 0);
     assert!(demanding.seen().iter().all(|seen| seen.authorization.is_none()));
     drop(server);
@@ -135,4 +135,13 @@ fn proxy_is_used_where_it_is_meant_to_be() {
     assert!(heads.iter().all(|head| head.contains("Proxy-Authorization: Basic bWU6cHc=")), "{heads:?}");
     place.pull(&format!("{}/app", server.host())).unwrap_or_else(|error| panic!("{}", story(&error)));
     assert_eq!(asked.lock().expect("lock").len(), heads.len(), "loopback is reached directly");
+}
+
+#[test]
+fn proxy_that_cannot_be_spoken_to_is_not_gone_around() {
+    let mut place = Place::new();
+    let socks = Some("socks5://127.0.0.1:1".to_owned());
+    place.options.proxy = ProxySettings { https: socks.clone(), http: socks, no_proxy: String::new() };
+    let error = place.pull("registry.example:5000/app").expect_err("SOCKS");
+    assert!(story(&error).contains("SOCKS"), "{}", story(&error));
 }

@@ -78,10 +78,10 @@ impl AuthFile {
 
     /// The credential for repository `path` of `registry`, from a program where the file names one, else from itself.
     pub fn find(&self, registry: &str, path: &str) -> Result<Option<Credential>, CredentialError> {
-        if let Some(name) = self.program_for(registry) {
-            if let Some(credential) = program::get(name, server_name(registry))? {
-                return Ok(Some(credential));
-            }
+        if let Some(name) = self.program_for(registry)
+            && let Some(credential) = program::get(name, server_name(registry))?
+        {
+            return Ok(Some(credential));
         }
         let Some(auths) = self.root.get("auths").and_then(Value::as_object) else { return Ok(None) };
         let full = format!("{registry}/{path}");
@@ -130,7 +130,8 @@ impl AuthFile {
 
     /// Puts `credential` in for `key`.
     pub fn put(&mut self, key: &str, credential: &Credential) -> Result<(), CredentialError> {
-        let registry = key.split('/').next().unwrap_or(key);
+        let plain = plain_key(key);
+        let registry = plain.split('/').next().unwrap_or(&plain);
         if let Some(name) = self.program_for(registry).map(str::to_owned) {
             program::store(&name, server_name(registry), credential)?;
             self.auths()?.insert(server_name(registry).to_owned(), json!({}));
@@ -151,7 +152,8 @@ impl AuthFile {
 
     /// Removes the entry for `key`. False where there was none.
     pub fn take(&mut self, key: &str) -> Result<bool, CredentialError> {
-        let registry = key.split('/').next().unwrap_or(key);
+        let plain = plain_key(key);
+        let registry = plain.split('/').next().unwrap_or(&plain);
         if let Some(name) = self.program_for(registry).map(str::to_owned) {
             program::erase(&name, server_name(registry))?;
         }
