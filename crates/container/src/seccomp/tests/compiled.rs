@@ -61,6 +61,11 @@ fn action_of(name: &str, errno: Option<u32>) -> u32 {
     if matches!(base, 0x0005_0000 | 0x7ff0_0000) { base | errno.unwrap_or(1) } else { base }
 }
 
+fn number_of(arch: Arch, name: &str) -> Option<u32> {
+    let at = arch.table().binary_search_by_key(&name, |(n, _)| n).ok()?;
+    Some(arch.table()[at].1)
+}
+
 /// The documented meaning, read call by call.
 fn naive(profile: &Seccomp, native: Arch, call: &Call) -> u32 {
     let default = action_of(&profile.default_action, profile.default_errno_ret);
@@ -78,8 +83,7 @@ fn naive(profile: &Seccomp, native: Arch, call: &Call) -> u32 {
         },
     };
     let number = call.number.wrapping_sub(arch.number_base());
-    let in_table = |name: &str| arch.table().iter().find(|(n, _)| *n == name).map(|(_, number)| *number);
-    let greatest = profile.syscalls.iter().flat_map(|r| &r.names).filter_map(|n| in_table(n)).max();
+    let greatest = profile.syscalls.iter().flat_map(|r| &r.names).filter_map(|n| number_of(arch, n)).max();
     if greatest.is_none_or(|g| number > g) {
         let lets_through = matches!(default & 0xffff_0000, 0x7fff_0000 | 0x7ffc_0000 | 0x7ff0_0000);
         return if lets_through || greatest.is_none() { default } else { ENOSYS };
@@ -169,7 +173,7 @@ fn filter_answers_as_the_rules_say() {
                 _ => random.pick(arch.table()).1 | arch.number_base(),
             };
             let named = profile.syscalls.iter().filter(|r| !r.args.is_empty()).flat_map(|r| &r.names);
-            let named: Vec<u32> = named.filter_map(|n| Some(arch.table().iter().find(|(k, _)| k == n)?.1)).collect();
+            let named: Vec<u32> = named.filter_map(|n| number_of(arch, n)).collect();
             let number = if named.is_empty() || random.below(2) == 0 {
                 number
             } else {
