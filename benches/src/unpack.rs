@@ -11,7 +11,7 @@ use crate::peer::Peers;
 use crate::report::Table;
 use crate::runner::{Contender, in_turns, time};
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 /// Measures it.
 pub fn measure(peers: &Peers) -> Vec<Table> {

@@ -105,7 +105,7 @@ fn export_and_import_round_trip_the_root() {
     scratch.run(["--name", "e", BUSYBOX, "sh", "-c", "echo exported > /new; chown 1000:29 /new; mkfifo /pipe"]).ok();
     let path = scratch.path().join("root.tar").display().to_string();
     scratch.holm(["export", "-o", &path, "e"]).ok();
-    Holm::program("tar").args(["-tvf", &path]).ok().mentions("1000/29").mentions("etc/passwd");
+    Holm::program("tar").args(["--numeric-owner", "-tvf", &path]).ok().mentions("1000/29").mentions("etc/passwd");
     scratch.holm(["import", "--change", "CMD cat /new", &path, "localhost/again:1"]).ok();
     scratch.run(["--rm", "localhost/again:1"]).ok().says("exported");
     scratch

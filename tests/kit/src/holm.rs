@@ -28,6 +28,12 @@ pub fn holm_binary() -> PathBuf {
     path.canonicalize().unwrap_or_else(|error| panic!("no binary at `{}`: {error}: run `make build`", path.display()))
 }
 
+/// Whether `HOLM` names another program that understands docker's words, on which the tests themselves are proven. Then
+/// the form of errors and what is left behind are not looked at: these are promises of Holm's own.
+pub(crate) fn is_reference() -> bool {
+    std::env::var_os("HOLM_REFERENCE").is_some()
+}
+
 /// One command line, before it runs.
 #[must_use]
 pub struct Holm {
@@ -296,7 +302,8 @@ impl Output {
     #[track_caller]
     pub fn complains(self, text: &str) -> Self {
         assert!(self.stderr.to_lowercase().contains(&text.to_lowercase()), "no `{text}` in the errors of:\n{self}");
-        assert!(self.stderr.lines().any(|line| line.starts_with("error")), "no error line from:\n{self}");
+        let has_error_line = self.stderr.lines().any(|line| line.starts_with("error"));
+        assert!(has_error_line || is_reference(), "no error line from:\n{self}");
         self.calm()
     }
 
