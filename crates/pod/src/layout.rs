@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! data/containers/<id>/   config.json state.json container.log upper/ work/ hosts hostname resolv.conf
-//! data/names/<name>       symbolic link whose text is the id: making it is the reservation
+//! data/names/<name>       symbolic link to the owner: see `name`
 //! data/volumes/<name>/    volume.json _data/
 //! data/trash/<id>         renamed away, being deleted
 //! run/containers/<id>/    control.sock; the folder's own lock is held by whoever is responsible for the container: a
@@ -74,6 +74,12 @@ impl Roots {
 
     pub(crate) fn read_record(&self, id: &ContainerId) -> Result<Record, Error> {
         read_json(&self.container(id).join("config.json"))?.ok_or_else(|| Error::NoSuchContainer(id.short().to_owned()))
+    }
+
+    /// The record of a container that was renamed away and is being deleted.
+    pub(crate) fn read_hidden_record(&self, id: &ContainerId) -> Result<Record, Error> {
+        let path = self.trash().join(id.as_str()).join("config.json");
+        read_json(&path)?.ok_or_else(|| Error::NoSuchContainer(id.short().to_owned()))
     }
 
     /// The state; a container without a record was never started.

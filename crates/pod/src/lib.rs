@@ -13,6 +13,7 @@ mod filter;
 mod layout;
 mod log;
 mod model;
+mod name;
 mod plan;
 mod removal;
 mod supervisor;

@@ -45,8 +45,10 @@ pub(crate) struct Facts {
     pub user: ResolvedUser,
     /// Host path of each of the spec's mounts, in order; not used for tmpfs.
     pub sources: Vec<PathBuf>,
-    /// The container's folder, where `hosts`, `hostname` and `resolv.conf` are. `None` leaves the image's.
-    pub files: Option<PathBuf>,
+    /// The container's folder.
+    pub folder: PathBuf,
+    /// Which of `hosts`, `hostname` and `resolv.conf` are in it, to be mounted over the image's.
+    pub files: Vec<&'static str>,
     /// PID of the init of each container whose namespaces are joined.
     pub pids: BTreeMap<String, i32>,
     /// The host's devices that were asked for; with `--privileged` all of them.

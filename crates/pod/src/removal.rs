@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::layout::{Record, with_parents};
-use crate::{Error, Event, Roots, event, volume};
+use crate::{Error, Event, Roots, event, name, volume};
 
 /// Folders deeper than this are moved up before they are removed, so that no tree, however deep, needs more than this many
 /// descriptors or stack frames.
@@ -30,20 +30,9 @@ pub(crate) fn dispose(roots: &Roots, id: &ContainerId, record: Option<&Record>, 
             read.as_ref()
         }
     };
-    let (folder, trash) = (roots.container(id), roots.trash());
-    let gone = trash.join(id.as_str());
-    match with_parents(&trash, || rustix::fs::rename(&folder, &gone)) {
-        Ok(()) => {}
-        Err(Errno::NOENT) if !folder.exists() => {}
-        // A former try left something under that name.
-        Err(Errno::NOTEMPTY | Errno::EXIST) => {
-            remove_tree(&gone).map_err(|e| Error::io("remove", gone.display().to_string(), e))?;
-            rustix::fs::rename(&folder, &gone).map_err(|e| Error::io("remove", folder.display().to_string(), e))?;
-        }
-        Err(e) => return Err(Error::io("remove", folder.display().to_string(), e)),
-    }
+    to_trash(roots, id)?;
     if let Some(record) = record {
-        release_name(roots, record.spec.name.as_str(), id);
+        name::release(roots, record.spec.name.as_str(), id);
         if volumes {
             for mount in record.spec.mounts.iter().filter(|m| m.kind == MountKind::Volume) {
                 volume::remove_if_anonymous(roots, &mount.source, id);
@@ -54,14 +43,40 @@ pub(crate) fn dispose(roots: &Roots, id: &ContainerId, record: Option<&Record>, 
             .with("image", record.spec.image.as_str());
         event::emit(&roots.run, &[destroyed]);
     }
+    let gone = roots.trash().join(id.as_str());
     remove_tree(&gone).map_err(|e| Error::io("remove", gone.display().to_string(), e))
 }
 
-/// Gives a name back if the container has it.
-pub(crate) fn release_name(roots: &Roots, name: &str, id: &ContainerId) {
-    let link = roots.name_link(name);
-    if rustix::fs::readlink(&link, Vec::new()).is_ok_and(|owner| owner.as_bytes() == id.as_str().as_bytes()) {
-        let _ = rustix::fs::unlink(&link);
+/// Undoes a creation that failed half-way: nobody has heard of the container yet.
+pub(crate) fn unmake(roots: &Roots, id: &ContainerId) -> Result<(), Error> {
+    let record = roots.read_record(id).ok();
+    to_trash(roots, id)?;
+    for mount in record.iter().flat_map(|r| &r.spec.mounts).filter(|m| m.kind == MountKind::Volume) {
+        volume::remove_if_anonymous(roots, &mount.source, id);
+    }
+    let gone = roots.trash().join(id.as_str());
+    remove_tree(&gone).map_err(|e| Error::io("remove", gone.display().to_string(), e))
+}
+
+/// Takes a container out of sight: no command finds it or its name any more. [`dispose`] does the rest.
+pub(crate) fn hide(roots: &Roots, id: &ContainerId, record: &Record) -> Result<(), Error> {
+    to_trash(roots, id)?;
+    name::release(roots, record.spec.name.as_str(), id);
+    Ok(())
+}
+
+fn to_trash(roots: &Roots, id: &ContainerId) -> Result<(), Error> {
+    let (folder, trash) = (roots.container(id), roots.trash());
+    let gone = trash.join(id.as_str());
+    match with_parents(&trash, || rustix::fs::rename(&folder, &gone)) {
+        Ok(()) => Ok(()),
+        Err(Errno::NOENT) if !folder.exists() => Ok(()),
+        // A former try left something under that name.
+        Err(Errno::NOTEMPTY | Errno::EXIST) => {
+            remove_tree(&gone).map_err(|e| Error::io("remove", gone.display().to_string(), e))?;
+            rustix::fs::rename(&folder, &gone).map_err(|e| Error::io("remove", folder.display().to_string(), e))
+        }
+        Err(e) => Err(Error::io("remove", folder.display().to_string(), e)),
     }
 }
 
@@ -154,7 +169,7 @@ mod tests {
         let top = root.path().join("top");
         rustix::fs::mkdir(&top, Mode::RWXU).unwrap();
         let mut at = open_folder(CWD, &top).unwrap();
-        for _ in 0..3000 {
+        for _ in 0..1200 {
             rustix::fs::mkdirat(&at, "d", Mode::RWXU).unwrap();
             rustix::fs::symlinkat("/etc/passwd", &at, "link").unwrap();
             at = open_folder(at.as_fd(), "d").unwrap();

@@ -163,7 +163,6 @@ impl Supervisor {
         rustix::process::chdir("/")?;
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         let signals = holm_sys::detach::child_signal_fd()?;
-        let listener = wire::listen(lock.fd().as_fd(), SOCKET)?;
         let log = log::Writer::new(&roots.container(&id), record.spec.log.clone());
         Ok(Self {
             roots,
@@ -172,7 +171,7 @@ impl Supervisor {
             state,
             hierarchy: Hierarchy::discover(std::path::Path::new("/sys/fs/cgroup")).ok(),
             lock: Some(lock),
-            listener: Some(listener),
+            listener: None,
             signals,
             log,
             running: None,
@@ -205,10 +204,16 @@ impl Supervisor {
         }
         self.state.stopped_by_user = false;
         self.state.restart_count = 0;
+        // One who waits for the end need not wait for the socket and the record that others will want.
+        let foreground = !self.streams.is_empty();
         match self.boot(size) {
+            Ok(pid) if foreground => {
+                self.tell_start(pid);
+                self.announce();
+            }
             Ok(pid) => {
-                let first = self.clients.first().map(|c| c.number);
-                self.reply(first, &Reply::Started { exec: 0, pid }, &[]);
+                self.announce();
+                self.tell_start(pid);
             }
             Err(e) => self.fail_start(&e),
         }
@@ -218,6 +223,21 @@ impl Supervisor {
         }
         self.flush_streams();
         0
+    }
+
+    fn tell_start(&mut self, pid: i32) {
+        let first = self.clients.first().map(|c| c.number);
+        self.reply(first, &Reply::Started { exec: 0, pid }, &[]);
+    }
+
+    /// Writes the record of the start and listens for commands. A container that has ended by now and is removed at its end
+    /// is on its way out, so nobody could use either.
+    fn announce(&mut self) {
+        if self.record.spec.auto_remove && self.init_has_ended() {
+            return;
+        }
+        self.listener = self.lock.as_ref().and_then(|lock| wire::listen(lock.fd().as_fd(), SOCKET).ok());
+        self.record_start();
     }
 
     fn number(&mut self) -> u32 {

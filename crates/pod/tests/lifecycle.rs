@@ -36,7 +36,9 @@ fn rm_container_is_gone_when_its_exit_is_told() {
     let started = world.engine.start(&spec.id, StartIo { attach: true, size: None }).unwrap();
     assert_eq!(started.control.wait_exit().unwrap(), Some(0));
     assert!(world.engine.list().unwrap().is_empty());
-    assert!(!world.engine.roots().run.join("containers").join(spec.id.as_str()).exists());
+    assert!(matches!(world.engine.find("test-1"), Err(Error::NoSuchContainer(_))));
+    let run_folder = world.engine.roots().run.join("containers").join(spec.id.as_str());
+    world.until("the end of the supervisor's work", || !run_folder.exists());
 }
 
 #[test]

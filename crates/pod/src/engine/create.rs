@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::{Engine, Prepared};
 use crate::layout::{FolderLock, NotTaken, Record, with_parents, write_json};
-use crate::{Error, Event, ImageRoot, event, removal, supervisor, volume};
+use crate::{Error, Event, ImageRoot, event, name, removal, supervisor, volume};
 
 impl Engine {
     /// Makes a container: reserves its name, makes its folder and its anonymous volumes. Gives back the spec as recorded.
@@ -35,10 +35,10 @@ impl Engine {
         let id = spec.id.clone();
         check_sources(&spec)?;
         let run_lock = FolderLock::make(&self.roots.run_container(&id))?;
-        let made = self.reserve_name(spec.name.as_str(), &id).and_then(|()| {
-            volume::adopt(&self.roots, &mut spec, &image.config)?;
+        let made = volume::adopt(&self.roots, &mut spec, &image.config).and_then(|()| {
             let record = Record { spec, image_config: image.config.clone(), layers: image.layers.clone() };
             let lock = self.make_folder(&id, &record)?;
+            self.reserve_name(record.spec.name.as_str(), &id)?;
             Ok((record, lock))
         });
         match made {
@@ -51,10 +51,10 @@ impl Engine {
                 Ok(Prepared { id, record, run_lock, _lock: lock })
             }
             Err(e) => {
-                // The name is given back, what is there of the folder goes; the first error is the one to report.
-                let _ = removal::dispose(&self.roots, &id, None, true);
-                self.release_names_of(&id);
-                let _ = run_lock.remove_folder();
+                // The first error is the one to report; what is left then is found by the next command.
+                if removal::unmake(&self.roots, &id).is_ok() {
+                    let _ = run_lock.remove_folder();
+                }
                 Err(e)
             }
         }
@@ -74,15 +74,13 @@ impl Engine {
 
     /// Takes a name. One that a crash left to a container that is not there is taken over.
     pub(super) fn reserve_name(&self, name: &str, id: &ContainerId) -> Result<(), Error> {
-        let link = self.roots.name_link(name);
-        let folder = self.roots.data.join("names");
         for _ in 0..16 {
-            match with_parents(&folder, || rustix::fs::symlink(id.as_str(), &link)) {
+            match name::reserve(&self.roots, name, id) {
                 Ok(()) => return Ok(()),
                 Err(Errno::EXIST) => {}
                 Err(e) => return Err(Error::io("reserve the name", name, e)),
             }
-            let Some(owner) = self.owner_of_name(name) else { continue };
+            let Some(owner) = name::owner(&self.roots, name) else { continue };
             let taken = || Error::NameTaken { name: name.to_owned(), owner: owner.short().to_owned() };
             if self.roots.container(&owner).exists() {
                 return Err(taken());
@@ -91,9 +89,9 @@ impl Engine {
             match FolderLock::try_now(&self.roots.run_container(&owner))? {
                 Err(NotTaken::Held) => return Err(taken()),
                 Err(NotTaken::Gone) if self.roots.container(&owner).exists() => return Err(taken()),
-                Err(NotTaken::Gone) => removal::release_name(&self.roots, name, &owner),
+                Err(NotTaken::Gone) => name::release(&self.roots, name, &owner),
                 Ok(lock) => {
-                    removal::release_name(&self.roots, name, &owner);
+                    name::release(&self.roots, name, &owner);
                     let _ = lock.remove_folder();
                 }
             }
@@ -101,18 +99,12 @@ impl Engine {
         Err(Error::invalid(format!("name `{name}`"), "others keep taking it"))
     }
 
-    /// Who has a name.
-    pub(super) fn owner_of_name(&self, name: &str) -> Option<ContainerId> {
-        let owner = rustix::fs::readlink(self.roots.name_link(name), Vec::new()).ok()?;
-        owner.to_str().ok()?.parse().ok()
-    }
-
     /// Gives back every name that the container has. Looks at all names: for what is rare.
     pub(super) fn release_names_of(&self, id: &ContainerId) {
         let Ok(names) = std::fs::read_dir(self.roots.data.join("names")) else { return };
         for name in names.flatten() {
             if let Some(name) = name.file_name().to_str() {
-                removal::release_name(&self.roots, name, id);
+                name::release(&self.roots, name, id);
             }
         }
     }

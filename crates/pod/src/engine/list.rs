@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use holm_spec::ContainerId;
 
 use super::Engine;
-use crate::{Container, Error, Roots, log};
+use crate::{Container, Error, Roots, log, name};
 
 /// The ids of all containers.
 pub(crate) fn ids(roots: &Roots) -> Result<Vec<ContainerId>, Error> {
@@ -36,7 +36,7 @@ impl Engine {
             }
         }
         if text.parse::<holm_spec::Name>().is_ok() {
-            if let Some(id) = self.owner_of_name(text).filter(|id| self.roots.container(id).exists()) {
+            if let Some(id) = name::owner(&self.roots, text).filter(|id| self.roots.container(id).exists()) {
                 return Ok(id);
             }
         }

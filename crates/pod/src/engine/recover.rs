@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use holm_container::cgroup::{Cgroup, Hierarchy};
 use holm_spec::ContainerId;
+use holm_spec::container::ContainerSpec;
 use holm_spec::state::{ContainerState, Status};
 use rustix::fs::{Mode, OFlags};
 
 use super::Engine;
-use crate::layout::{FolderLock, NotTaken, boot_id, now_ns, with_parents};
-use crate::{Error, Event, event, removal};
+use crate::layout::{FolderLock, NotTaken, Record, boot_id, now_ns, with_parents};
+use crate::{Error, Event, event, name, removal};
 
 const BOOTED: &str = "booted";
 /// How long what is left of a container may take to die.
@@ -65,7 +66,11 @@ impl Engine {
 
     /// Brings a container without a supervisor into a state that can be told: removed, or ended.
     pub(super) fn clean_up(&self, id: &ContainerId) -> Result<(), Error> {
-        let record = self.roots.read_record(id);
+        // One that is on its way out keeps its record until the last.
+        let hidden = || self.roots.read_hidden_record(id);
+        let record = self.roots.read_record(id).or_else(|_| {
+            hidden().map(|record| Record { spec: ContainerSpec { auto_remove: true, ..record.spec }, ..record })
+        });
         let state = self.roots.read_state(id).unwrap_or_default();
         let parent = record.as_ref().ok().and_then(|r| r.spec.sandbox.cgroup_parent.clone());
         self.kill_group(id, parent.as_deref(), &state)?;
@@ -127,11 +132,11 @@ impl Engine {
         for id in super::ids(&self.roots)? {
             first = first.and(self.recover_booted(&id, &boot));
         }
-        for name in list(&self.roots.data.join("names")) {
-            if let Some(owner) = self.owner_of_name(&name) {
-                let there = self.roots.read_record(&owner).is_ok_and(|r| r.spec.name.as_str() == name);
+        for text in list(&self.roots.data.join("names")) {
+            if let Some(owner) = name::owner(&self.roots, &text) {
+                let there = self.roots.read_record(&owner).is_ok_and(|r| r.spec.name.as_str() == text);
                 if !there && !self.roots.run_container(&owner).exists() {
-                    removal::release_name(&self.roots, &name, &owner);
+                    name::release(&self.roots, &text, &owner);
                 }
             }
         }

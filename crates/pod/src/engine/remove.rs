@@ -5,7 +5,7 @@ use holm_spec::state::Status;
 use holm_spec::{ContainerId, Name};
 
 use super::Engine;
-use crate::{Container, Error, Event, PruneReport, RemoveOptions, removal, tree};
+use crate::{Container, Error, Event, PruneReport, RemoveOptions, name, removal, tree};
 
 impl Engine {
     /// Removes it. With `force` it is killed first.
@@ -32,25 +32,25 @@ impl Engine {
     }
 
     /// Gives it another name.
-    pub fn rename(&self, id: &ContainerId, name: &Name) -> Result<(), Error> {
+    pub fn rename(&self, id: &ContainerId, new: &Name) -> Result<(), Error> {
         let _lock = self.lock(id)?;
         let mut record = self.roots.read_record(id)?;
         let old = record.spec.name.clone();
-        if old == *name {
-            return Err(Error::invalid(format!("name `{name}`"), "the container has it already"));
+        if old == *new {
+            return Err(Error::invalid(format!("name `{new}`"), "the container has it already"));
         }
-        self.reserve_name(name.as_str(), id)?;
-        record.spec.name = name.clone();
+        self.reserve_name(new.as_str(), id)?;
+        record.spec.name = new.clone();
         if let Err(e) = self.roots.write_record(id, &record) {
-            removal::release_name(&self.roots, name.as_str(), id);
+            name::release(&self.roots, new.as_str(), id);
             return Err(e);
         }
-        removal::release_name(&self.roots, old.as_str(), id);
+        name::release(&self.roots, old.as_str(), id);
         if let Some(connection) = self.supervisor(id)? {
             connection.ask("rename", old.as_str(), &Request::Reload, &[])?;
         }
         let event = Event::now("container", "rename", id.as_str());
-        self.emit(&event.with("name", name.as_str()).with("oldName", old.as_str()));
+        self.emit(&event.with("name", new.as_str()).with("oldName", old.as_str()));
         Ok(())
     }
 

@@ -55,7 +55,7 @@ impl Engine {
     /// left is cleaned up. *Order*: the container's lock is held.
     pub(super) fn responsibility(&self, id: &ContainerId, verb: &'static str) -> Result<FolderLock, Error> {
         let folder = self.roots.run_container(id);
-        if self.connect(id)?.is_some() {
+        if self.supervisor(id)?.is_some() {
             let status = self.roots.read_state(id).unwrap_or_default().status;
             let name = self.roots.read_record(id)?.spec.name.to_string();
             // Between two words of a supervisor that is just starting or ending, its record may still say otherwise.

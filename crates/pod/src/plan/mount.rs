@@ -95,13 +95,11 @@ fn defaults(spec: &ContainerSpec, facts: &Facts) -> Result<Vec<Mount>, Error> {
 
 /// `hosts`, `hostname` and `resolv.conf` of the container's folder.
 fn own_files(facts: &Facts) -> Vec<Mount> {
-    let Some(folder) = &facts.files else { return Vec::new() };
-    ["resolv.conf", "hostname", "hosts"]
-        .map(|name| {
-            let source = folder.join(name).display().to_string();
-            mount(&format!("/etc/{name}"), "bind", &source, &["bind", "rprivate"])
-        })
-        .to_vec()
+    let own = |name: &&str| {
+        let source = facts.folder.join(name).display().to_string();
+        mount(&format!("/etc/{name}"), "bind", &source, &["bind", "rprivate"])
+    };
+    facts.files.iter().map(own).collect()
 }
 
 fn asked_mount(asked: &MountSpec, source: &Path) -> Result<Mount, Error> {

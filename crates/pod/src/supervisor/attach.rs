@@ -48,6 +48,11 @@ impl Stream {
         self.queue.len() > QUEUE_BYTES
     }
 
+    /// Whether all that was queued was sent.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     pub(super) fn cut_at(&self) -> Option<Instant> {
         self.full_since.filter(|_| !self.foreground).map(|since| since + PATIENCE)
     }

@@ -9,6 +9,7 @@ use holm_container::{Create, StartError, user};
 use holm_spec::container::{MountKind, NamespaceMode, NetworkMode, Profile, RestartPolicy};
 use holm_spec::oci::runtime::{ConsoleSize, Resources, Spec};
 use holm_spec::state::Status;
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::pump::Pump;
 use super::{Running, Supervisor, files, source};
@@ -21,16 +22,15 @@ impl Supervisor {
     /// Starts the container; its PID. *Errors*: nothing is left.
     pub(super) fn boot(&mut self, size: Option<ConsoleSize>) -> Result<i32, Error> {
         let rootfs = self.rootfs()?;
-        let (facts, held) = self.facts(&rootfs)?;
+        let (mut facts, held) = self.facts(&rootfs)?;
+        let host_name = host_name(&self.record.spec, &facts);
+        facts.files = files::provide(&rootfs, &self.roots.container(&self.id), &self.record.spec, &host_name)?;
         let group_path = self.group_path();
         let mut oci = plan(&self.record.spec, &self.record.image_config, &facts, &group_path)?;
         if let Some(process) = &mut oci.process {
             process.console_size = size.filter(|_| process.terminal);
         }
         self.fill_volumes(&rootfs, &facts)?;
-        if let Some(folder) = &facts.files {
-            files::write(folder, &self.record.spec, &host_name(&self.record.spec, &facts))?;
-        }
         let seccomp = self.seccomp(&oci)?;
         let group = self.group(&oci, &group_path)?;
         let created = self.create(&oci, &rootfs, group.as_ref(), seccomp.as_ref());
@@ -44,10 +44,11 @@ impl Supervisor {
             }
         };
         let pid = init.pid;
-        self.begin_health();
-        self.record_start(pid, if group.is_some() { &group_path } else { "" });
+        let has_group = group.is_some();
         self.running =
             Some(Running { init, spec: oci, rootfs, cgroup: group, seccomp, pump, since: Instant::now(), ended: None });
+        self.begin_health();
+        self.started(pid, if has_group { &group_path } else { "" });
         Ok(pid)
     }
 
@@ -78,7 +79,8 @@ impl Supervisor {
         let facts = Facts {
             user,
             sources,
-            files: Some(self.roots.container(&self.id)),
+            folder: self.roots.container(&self.id),
+            files: Vec::new(),
             pids: source::pids(&self.roots, spec),
             devices: source::devices(spec)?,
             block_devices: source::block_devices(&spec.limits),
@@ -156,18 +158,29 @@ impl Supervisor {
         Ok((init, pump))
     }
 
-    fn record_start(&mut self, pid: i32, group_path: &str) {
+    fn started(&mut self, pid: i32, group_path: &str) {
         self.become_status(Status::Running);
         self.state.pid = pid;
-        self.state.pid_start_ticks = start_ticks(pid).unwrap_or(0);
         self.state.supervisor_pid = rustix::process::getpid().as_raw_pid();
-        self.state.boot_id = boot_id();
         self.state.exit_code = 0;
         self.state.oom_killed = false;
         self.state.error.clear();
         self.state.started_at_ns = now_ns();
         group_path.clone_into(&mut self.state.cgroup_path);
-        self.save();
         self.emit("start", &[]);
+    }
+
+    /// Writes the record of a start.
+    pub(super) fn record_start(&mut self) {
+        self.state.pid_start_ticks = start_ticks(self.state.pid).unwrap_or(0);
+        self.state.boot_id = boot_id();
+        self.save();
+    }
+
+    pub(super) fn init_has_ended(&self) -> bool {
+        let Some(running) = &self.running else { return false };
+        let mut poll = [PollFd::new(&running.init.pidfd, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        rustix::event::poll(&mut poll, Some(&now)).is_ok_and(|n| n > 0)
     }
 }

@@ -7,8 +7,8 @@ use holm_spec::protocol::Reply;
 use holm_spec::state::Status;
 
 use super::{Running, Supervisor, restart};
-use crate::Error;
 use crate::layout::now_ns;
+use crate::{Error, removal};
 
 /// How long what is left of a container may take to die.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
@@ -23,21 +23,60 @@ impl Supervisor {
         let ran = running.since.elapsed();
         self.health = None;
         self.stopping = None;
-        self.state.oom_killed = self.release(running);
         self.state.exit_code = code;
         self.state.finished_at_ns = now_ns();
         self.state.pid = 0;
         self.state.pid_start_ticks = 0;
+        let restarts = self.restart_wanted(code);
+        if self.record.spec.auto_remove && !restarts {
+            return self.finish_and_remove(code, running);
+        }
+        self.state.oom_killed = self.release(running);
+        self.emit_end(code);
+        self.go_on_or_finish(code, ran);
+    }
+
+    fn emit_end(&self, code: i32) {
         if self.state.oom_killed {
             self.emit("oom", &[]);
         }
         self.emit("die", &[("exitCode", code.to_string())]);
-        self.go_on_or_finish(code, ran);
+    }
+
+    fn restart_wanted(&self, code: i32) -> bool {
+        let state = &self.state;
+        restart::wanted(self.record.spec.restart, code, state.restart_count, state.stopped_by_user)
+    }
+
+    /// The end of a `--rm` container: it is gone from sight first, its waiters are told, and only then are its files and
+    /// groups deleted, for which nobody needs to wait. The run folder goes last, so a crash is found and finished.
+    fn finish_and_remove(&mut self, code: i32, running: Running) {
+        self.become_status(Status::Exited);
+        self.listener = None;
+        let hidden = removal::hide(&self.roots, &self.id, &self.record);
+        if hidden.is_ok() {
+            self.tell_end(code);
+        }
+        self.state.oom_killed = self.release(running);
+        self.emit_end(code);
+        self.close_down(false);
+        if hidden.is_err() {
+            self.tell_end(code);
+        }
+        self.over = true;
+    }
+
+    fn tell_end(&mut self, code: i32) {
+        let waiters: Vec<u32> = self.clients.iter().filter(|c| c.waits).map(|c| c.number).collect();
+        for number in waiters {
+            self.reply(Some(number), &Reply::Exited { code }, &[]);
+        }
+        self.write_streams();
+        self.streams.retain(|stream| !stream.is_flushed());
     }
 
     fn go_on_or_finish(&mut self, code: i32, ran: Duration) {
-        let policy = self.record.spec.restart;
-        if restart::wanted(policy, code, self.state.restart_count, self.state.stopped_by_user) {
+        if self.restart_wanted(code) {
             self.become_status(Status::Restarting);
             self.save();
             self.restart.plan(Instant::now(), ran);
@@ -57,11 +96,14 @@ impl Supervisor {
     pub(super) fn boot_again(&mut self) {
         self.restart.clear();
         self.state.restart_count = self.state.restart_count.saturating_add(1);
-        if let Err(e) = self.boot(None) {
-            self.state.error = crate::error::chain(&e);
-            let code = start_code(&e);
-            self.state.exit_code = code;
-            self.go_on_or_finish(code, Duration::ZERO);
+        match self.boot(None) {
+            Ok(_) => self.record_start(),
+            Err(e) => {
+                self.state.error = crate::error::chain(&e);
+                let code = start_code(&e);
+                self.state.exit_code = code;
+                self.go_on_or_finish(code, Duration::ZERO);
+            }
         }
     }
 
@@ -106,10 +148,7 @@ impl Supervisor {
     fn finish(&mut self, code: i32) {
         self.become_status(Status::Exited);
         self.close_down(false);
-        let waiters: Vec<u32> = self.clients.iter().filter(|c| c.waits).map(|c| c.number).collect();
-        for number in waiters {
-            self.reply(Some(number), &Reply::Exited { code }, &[]);
-        }
+        self.tell_end(code);
         self.over = true;
     }
 
@@ -120,7 +159,7 @@ impl Supervisor {
         self.state.supervisor_start_ticks = 0;
         self.listener = None;
         if self.record.spec.auto_remove {
-            let removed = crate::removal::dispose(&self.roots, &self.id, Some(&self.record), true);
+            let removed = removal::dispose(&self.roots, &self.id, Some(&self.record), true);
             if let Err(e) = removed {
                 self.state.status = Status::Dead;
                 self.state.error = crate::error::chain(&e);

@@ -1,9 +1,11 @@
 //! `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` of a container: made anew in its folder at every start.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
+use holm_container::rootfs::Rootfs;
 use holm_spec::container::{ContainerSpec, NetworkMode};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::Error;
 use crate::layout::write_all;
@@ -18,13 +20,60 @@ const HOSTS: &str = "127.0.0.1\tlocalhost\n\
     ff02::1\tip6-allnodes\n\
     ff02::2\tip6-allrouters\n";
 
-/// Writes the three files into `folder`.
-pub(super) fn write(folder: &Path, spec: &ContainerSpec, host_name: &str) -> Result<(), Error> {
+/// A file of the three.
+struct File {
+    name: &'static str,
+    text: String,
+}
+
+/// Provides the three files; the names of those that `folder` holds to be mounted over the image's.
+///
+/// What the image does not have is written into the container's own root file system, where a mount would need a file to be
+/// made anyway: one file instead of two, and no mount. It is there at the next start, and mounted over then.
+pub(super) fn provide(
+    rootfs: &Rootfs,
+    folder: &Path,
+    spec: &ContainerSpec,
+    host_name: &str,
+) -> Result<Vec<&'static str>, Error> {
     let host_network = spec.sandbox.network == NetworkMode::Host;
     let of_host = |path: &str| if host_network { read(path) } else { String::new() };
-    put(folder, "hostname", &format!("{host_name}\n"))?;
-    put(folder, "hosts", &hosts(spec, &of_host("/etc/hosts"), host_name))?;
-    put(folder, "resolv.conf", &resolv_conf(spec, &of_host("/etc/resolv.conf")))
+    let files = [
+        File { name: "resolv.conf", text: resolv_conf(spec, &of_host("/etc/resolv.conf")) },
+        File { name: "hostname", text: format!("{host_name}\n") },
+        File { name: "hosts", text: hosts(spec, &of_host("/etc/hosts"), host_name) },
+    ];
+    let mut mounted = Vec::new();
+    let mut etc = None;
+    for file in files {
+        let inside = format!("/etc/{}", file.name);
+        if spec.mounts.iter().any(|m| m.destination == inside) {
+            continue;
+        }
+        match rootfs.open_in_root(Path::new(&inside), OFlags::PATH | OFlags::NOFOLLOW) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            _ => {
+                put(CWD, &folder.join(file.name), &file.text)?;
+                mounted.push(file.name);
+                continue;
+            }
+        }
+        // No name server to tell of and no file of the image's: resolvers take both the same.
+        if file.text.is_empty() {
+            continue;
+        }
+        if etc.is_none() {
+            etc = rootfs.open_in_root(Path::new("/etc"), OFlags::RDONLY | OFlags::DIRECTORY).ok();
+        }
+        match &etc {
+            Some(etc) => put(etc.as_fd(), Path::new(file.name), &file.text)?,
+            None => {
+                put(CWD, &folder.join(file.name), &file.text)?;
+                mounted.push(file.name);
+            }
+        }
+    }
+    Ok(mounted)
 }
 
 fn read(path: &str) -> String {
@@ -34,13 +83,12 @@ fn read(path: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn put(folder: &Path, name: &str, text: &str) -> Result<(), Error> {
-    let path = folder.join(name);
+fn put(at: BorrowedFd<'_>, path: &Path, text: &str) -> Result<(), Error> {
     let failed = |e: std::io::Error| Error::io("write", path.display().to_string(), e);
     // Everybody in the container may read them, whoever they are there.
     let mode = Mode::from_raw_mode(0o644);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = rustix::fs::open(&path, flags, mode).map_err(|e| failed(e.into()))?;
+    let file = rustix::fs::openat(at, path, flags, mode).map_err(|e| failed(e.into()))?;
     write_all(&file, text.as_bytes()).map_err(failed)
 }
 
