@@ -56,6 +56,15 @@ impl Failure {
         self
     }
 
+    /// The same with exit code 125 where it was the general 1: nothing was run.
+    #[must_use]
+    pub fn before_start(mut self) -> Self {
+        if self.code == 1 {
+            self.code = CODE_HOLM;
+        }
+        self
+    }
+
     /// The same with a hint.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
@@ -64,7 +73,12 @@ impl Failure {
     }
 
     /// Writes the failure to standard error: `error:`, `caused by:` and `hint:` lines.
+    ///
+    /// One without a message says nothing.
     pub fn report(&self) {
+        if self.message.is_empty() {
+            return;
+        }
         let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
         // Nobody is left to tell when standard error is gone.
         let _ = std::io::stderr().write_all(self.render(colour).as_bytes());
@@ -75,11 +89,11 @@ impl Failure {
         let paint =
             |code: &str, word: &str| if colour { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() };
         let mut text = String::new();
-        let _ = writeln!(text, "{} {}", paint("1;31", "error:"), printable(&self.message));
+        let _ = writeln!(text, "{} {}", paint("1;31", "error:"), printable_lines(&self.message));
         let mut last = self.message.as_str();
         for cause in self.causes.iter().filter(|c| !c.is_empty()) {
             if cause != last {
-                let _ = writeln!(text, "{} {}", paint("1", "caused by:"), printable(cause));
+                let _ = writeln!(text, "{} {}", paint("1", "caused by:"), printable_lines(cause));
             }
             last = cause;
         }
@@ -90,9 +104,43 @@ impl Failure {
     }
 }
 
-impl<E: Error + 'static> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self::from_error(&error)
+/// Failures that say nothing but what failed and why.
+macro_rules! plain_failures {
+    ($($error:ty),* $(,)?) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::from_error(&error)
+            }
+        })*
+    };
+}
+plain_failures!(
+    holm_image::store::StoreError,
+    holm_image::archive::ArchiveError,
+    holm_image::archive::ChangeError,
+    holm_image::reference::ReferenceError,
+    holm_image::reference::RegistriesError,
+    holm_image::registry::CredentialError,
+    holm_image::pull::platform::PlatformError,
+    holm_spec::IdError,
+);
+
+/// Failures that know what to do about it.
+macro_rules! hinting_failures {
+    ($($error:ty),* $(,)?) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self { hint: error.hint(), ..Self::from_error(&error) }
+            }
+        })*
+    };
+}
+hinting_failures!(holm_image::pull::PullError, holm_image::push::PushError, holm_image::registry::RegistryError,);
+
+impl From<holm_pod::Error> for Failure {
+    fn from(error: holm_pod::Error) -> Self {
+        let code = u8::try_from(error.exit_code()).unwrap_or(1);
+        Self { code, hint: error.hint(), ..Self::from_error(&error) }
     }
 }
 
@@ -110,6 +158,11 @@ fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
         next = cause.source();
     }
     causes
+}
+
+/// As [`printable`], but line feeds stay: for messages that list things.
+fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
 /// `text` with control characters escaped, so that a string from an image or a container cannot drive the terminal. Tabs

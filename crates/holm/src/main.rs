@@ -1,2 +1,7 @@
-//! The one binary.
-fn main() {}
+//! The program `holm`: hands everything to the library of this crate, so that tests can reach it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    holm_cli::main()
+}

@@ -1,7 +1,8 @@
 //! Rows of `images` and `history`, and what `image inspect` says, with docker's names.
 
+use holm_image::archive::HistoryRow;
 use holm_image::store::Image;
-use holm_spec::oci::image::{History, RunConfig};
+use holm_spec::oci::image::RunConfig;
 use serde_json::{Value, json};
 
 use super::list::Columns;
@@ -148,15 +149,9 @@ pub fn run_config(config: &RunConfig) -> Value {
     })
 }
 
-/// The rows of `history`, the last step first.
-pub fn history_rows(image: &Image, options: RowOptions, human: bool) -> Vec<Value> {
-    let whole = [History {
-        created: image.created.clone(),
-        comment: Some("the image says nothing of its history".to_owned()),
-        ..History::default()
-    }];
-    let steps: &[History] = if image.config.history.is_empty() { &whole } else { &image.config.history };
-    let row = |(n, step): (usize, &History)| {
+/// The rows of `history`; `steps` are the last one first.
+pub fn history_rows(image: &Image, steps: &[HistoryRow], options: RowOptions, human: bool) -> Vec<Value> {
+    let row = |(n, step): (usize, &HistoryRow)| {
         let created = step.created.as_deref().and_then(time::parse_rfc3339).unwrap_or(0);
         let by = step.created_by.clone().unwrap_or_default();
         let id = if n == 0 { image.id.as_str() } else { "<missing>" };
@@ -167,9 +162,8 @@ pub fn history_rows(image: &Image, options: RowOptions, human: bool) -> Vec<Valu
             "CreatedBy": if options.no_trunc { by } else { table::shortened(&by.replace('\t', " "), 45) },
             "CreatedSince": if human { time::ago(created, options.now_ns) } else { time::rfc3339(created) },
             "ID": id,
-            // Unpacked layers are shared, so the size of one step alone is not kept.
-            "Size": if step.empty_layer { "0B" } else { "N/A" },
+            "Size": if human { quantity::decimal_short(step.size_bytes) } else { step.size_bytes.to_string() },
         })
     };
-    steps.iter().rev().enumerate().map(row).collect()
+    steps.iter().enumerate().map(row).collect()
 }

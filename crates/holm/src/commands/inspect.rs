@@ -1,0 +1,119 @@
+//! `inspect` in all its forms.
+
+use holm_pod::Engine;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Outcome;
+use super::context::{Context, find_image, run_folder};
+use crate::args::container::Inspect;
+use crate::args::image::ImageInspect;
+use crate::args::volume::VolumeInspect;
+use crate::error::Failure;
+use crate::format::inspect::{self, Facts};
+use crate::format::template::Template;
+use crate::output;
+
+/// `holm inspect`
+pub fn inspect(context: &Context, flags: &Inspect) -> Outcome {
+    let engine = context.engine()?;
+    let kind = flags.kind.as_deref();
+    let is = |wanted: &str| kind.is_none_or(|kind| kind == wanted);
+    show(&flags.names, flags.format.as_deref(), &|name| {
+        let mut missing = None;
+        if is("container") {
+            match engine.find(name) {
+                Ok(id) => return describe(&engine, &id, flags.size),
+                Err(error @ holm_pod::Error::NoSuchContainer(_)) => missing = Some(Failure::from(error)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if is("image") {
+            match context.store().and_then(|store| find_image(context, &store, name)) {
+                Ok(image) => return Ok(crate::format::image::inspect(&image)),
+                Err(failure) => missing = missing.or(Some(failure)),
+            }
+        }
+        if is("volume") {
+            match engine.volume_get(name) {
+                Ok(volume) => return Ok(inspect::volume(&volume)),
+                Err(error) => missing = missing.or(Some(error.into())),
+            }
+        }
+        match kind {
+            None => {
+                Err(Failure::new(format!("cannot find `{name}`: there is no container, image or volume of that name")))
+            }
+            Some(_) => Err(missing.unwrap_or_else(|| Failure::new(format!("cannot find `{name}`")))),
+        }
+    })
+}
+
+/// `holm container inspect`
+pub fn container(context: &Context, flags: &Inspect) -> Outcome {
+    let engine = context.engine()?;
+    show(&flags.names, flags.format.as_deref(), &|name| {
+        let id = context.find(&engine, name)?;
+        describe(&engine, &id, flags.size)
+    })
+}
+
+/// `holm image inspect`
+pub fn image(context: &Context, flags: &ImageInspect) -> Outcome {
+    let store = context.store()?;
+    show(&flags.images, flags.format.as_deref(), &|name| {
+        find_image(context, &store, name).map(|image| crate::format::image::inspect(&image))
+    })
+}
+
+/// `holm volume inspect`
+pub fn volume(context: &Context, flags: &VolumeInspect) -> Outcome {
+    let engine = context.engine()?;
+    show(&flags.volumes, flags.format.as_deref(), &|name| {
+        engine.volume_get(name).map(|volume| inspect::volume(&volume)).map_err(Failure::from)
+    })
+}
+
+fn describe(engine: &Engine, id: &holm_spec::ContainerId, size: bool) -> Result<Value, Failure> {
+    let container = engine.get(id).map_err(Failure::from)?;
+    let sizes = if size { Some(engine.disk_usage(id).map_err(Failure::from)?) } else { None };
+    let volume_path = |name: &str| engine.volume_get(name).map(|volume| volume.mountpoint).unwrap_or_default();
+    let facts = Facts { sizes, volume_path: &volume_path, run_folder: run_folder(engine, id) };
+    Ok(inspect::container(&container, &facts))
+}
+
+/// Shows each object: all in one JSON list, or one line of template each. What is missing is reported at the end.
+fn show(names: &[String], format: Option<&str>, find: &dyn Fn(&str) -> Result<Value, Failure>) -> Outcome {
+    let format = format.map(|format| if format == "json" { "{{json .}}" } else { format });
+    let template = match format {
+        Some(text) => Some((Template::parse(text).map_err(|e| e.into_failure(text))?, text)),
+        None => None,
+    };
+    let mut found = Vec::new();
+    let mut failures = Vec::new();
+    for name in names {
+        match find(name) {
+            Ok(value) => found.push(value),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    match template {
+        Some((template, text)) => {
+            for value in &found {
+                output::line(&template.render(value).map_err(|e| e.into_failure(text))?)?;
+            }
+        }
+        None => output::line(&indented(&Value::Array(found))?)?,
+    }
+    failures.iter().for_each(Failure::report);
+    Ok(u8::from(!failures.is_empty()))
+}
+
+/// JSON with docker's indent of four.
+pub fn indented(value: &Value) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
+    value.serialize(&mut serializer).map_err(|e| Failure::because("cannot write JSON", &e))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
