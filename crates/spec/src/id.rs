@@ -11,8 +11,8 @@ pub enum IdError {
     /// Not 64 lower-case hex digits.
     #[error("cannot use container id `{0}`: expected 64 lower-case hex digits")]
     Id(String),
-    /// Not a name that docker would take.
-    #[error("cannot use name `{0}`: only [a-zA-Z0-9][a-zA-Z0-9_.-]* is allowed, 2 to 128 characters")]
+    /// Not a name that podman would take.
+    #[error("cannot use name `{0}`: only [a-zA-Z0-9][a-zA-Z0-9_.-]* is allowed, 1 to 128 characters")]
     Name(String),
 }
 
@@ -73,7 +73,8 @@ impl fmt::Display for ContainerId {
     }
 }
 
-/// A name a user gave (container, volume, network): docker's grammar, safe as a path component.
+/// A name a user gave (container, volume, network): podman's grammar, which is docker's and one letter too, safe as a path
+/// component.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
@@ -91,7 +92,7 @@ impl FromStr for Name {
     fn from_str(text: &str) -> Result<Self, IdError> {
         let first = |b: u8| b.is_ascii_alphanumeric();
         let rest = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
-        let ok = (2..=128).contains(&text.len()) && first(text.as_bytes()[0]) && text.bytes().all(rest);
+        let ok = (1..=128).contains(&text.len()) && first(text.as_bytes()[0]) && text.bytes().all(rest);
         if ok { Ok(Self(text.to_owned())) } else { Err(IdError::Name(text.escape_default().take(140).collect())) }
     }
 }
@@ -121,11 +122,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn name_grammar_is_dockers() {
-        for good in ["web", "a1", "A_b.c-d", &"a".repeat(128)] {
+    fn name_grammar_is_podmans() {
+        for good in ["web", "a", "a1", "A_b.c-d", &"a".repeat(128)] {
             assert!(good.parse::<Name>().is_ok(), "{good}");
         }
-        for bad in ["", "a", ".a", "-ab", "a/b", "a b", "../x", "a\0", "ä1", &"a".repeat(129)] {
+        for bad in ["", ".", ".a", "-ab", "a/b", "a b", "../x", "a\0", "ä1", &"a".repeat(129)] {
             assert!(bad.parse::<Name>().is_err(), "{bad}");
         }
     }
