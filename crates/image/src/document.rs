@@ -195,3 +195,6 @@ fn drop_nulls(fields: &mut Map<String, Value>, depth: u32) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
