@@ -1,0 +1,128 @@
+//! Every entry point that takes bytes from strangers, as functions of bytes: what `fuzz/` runs for hours and
+//! its own test for seconds. They return nothing: they must only not panic, not hang and not grow.
+
+use std::io::Read;
+
+use holm_image::document::{parse_config, parse_manifest};
+use holm_image::reference::Reference;
+use holm_spec::digest::Algorithm;
+
+/// An entry point by name, with a well-formed input to start from.
+pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
+
+/// All of them.
+pub const TARGETS: [Target; 6] = [
+    ("reference", reference, reference_seeds),
+    ("manifest", manifest, manifest_seeds),
+    ("config", config, config_seeds),
+    ("layer", layer, layer_seeds),
+    ("seccomp_profile", seccomp_profile, seccomp_seeds),
+    ("template", template, template_seeds),
+];
+
+/// An image reference; what parses is written back and parses to the same.
+pub fn reference(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(parsed) = Reference::parse(text) {
+        let again = Reference::parse(&parsed.to_string()).expect("a reference written by ourselves");
+        assert_eq!(parsed, again);
+    }
+}
+
+/// A manifest or index.
+pub fn manifest(bytes: &[u8]) {
+    let _ = parse_manifest(bytes, None);
+}
+
+/// An image configuration.
+pub fn config(bytes: &[u8]) {
+    let _ = parse_config(bytes);
+}
+
+/// A layer, unpacked into a folder beside which nothing may appear.
+pub fn layer(bytes: &[u8]) {
+    let folder = tempfile::tempdir().expect("make a folder");
+    let root = folder.path().join("root");
+    std::fs::create_dir(&root).expect("make a folder");
+    let mut stream = bytes.take(1 << 20);
+    let _ = holm_image::layer::unpack(&mut stream, "application/vnd.oci.image.layer.v1.tar", Algorithm::Sha256, &root);
+    let beside = std::fs::read_dir(folder.path()).expect("list a folder").count();
+    assert_eq!(beside, 1, "something was made outside the root");
+}
+
+/// A seccomp profile, compiled where it parses.
+pub fn seccomp_profile(bytes: &[u8]) {
+    if let Ok(profile) = holm_container::seccomp::load_profile(bytes, &["CAP_CHOWN"], (6, 1)) {
+        let _ = holm_container::seccomp::compile(&profile, holm_container::seccomp::Arch::native());
+    }
+}
+
+/// A `--format` template, applied where it parses.
+pub fn template(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(parsed) = holm_cli::format::template::Template::parse(text) {
+        let value = serde_json::json!({ "Name": "/x", "List": ["a", "b"], "Map": { "k": "v" }, "Yes": true, "N": 7 });
+        let _ = parsed.render(&value);
+    }
+}
+
+fn reference_seeds() -> Vec<Vec<u8>> {
+    let digest = "a".repeat(64);
+    let long = format!("registry.example:5000/team/app:v1@sha256:{digest}");
+    ["alpine", "user/app:1", "localhost:5000/x", "[::1]:5000/y:z", &long].map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
+fn manifest_seeds() -> Vec<Vec<u8>> {
+    let image = holm_kit::Image::busybox();
+    let index = serde_json::json!({ "schemaVersion": 2, "manifests": [image.manifest().descriptor()] });
+    vec![image.manifest().bytes, index.to_string().into_bytes()]
+}
+
+fn config_seeds() -> Vec<Vec<u8>> {
+    let check = serde_json::json!({ "Test": ["CMD-SHELL", "true"], "Interval": 1_000_000_000_u64 });
+    let image = holm_kit::Image::new([holm_kit::Layer::plain(b"tar")]).set("Healthcheck", check);
+    let image = image.set("User", "1:2".into()).set("Volumes", serde_json::json!({ "/v": {} }));
+    vec![image.config_blob().bytes]
+}
+
+fn layer_seeds() -> Vec<Vec<u8>> {
+    use holm_kit::{Entry, Layer, Tar};
+    let tar = Tar::new()
+        .with(Entry::folder("a").mode(0o1777))
+        .with(Entry::file("a/b", "hello").owner(1, 2).xattr("user.x", "y"))
+        .with(Entry::symlink("a/c", "../b"))
+        .with(Entry::hardlink("d", "a/b"))
+        .with(Entry::file("n".repeat(150), "long"))
+        .with(Entry::other("l", b'L', "m".repeat(120)))
+        .with(Entry::file("short", "x").pax("GNU.sparse.major", "1").pax("GNU.sparse.minor", "0"))
+        .with(Entry::file("a/.wh.gone", ""))
+        .with(Entry::file("a/.wh..wh..opq", ""))
+        .with(Entry::device("null", 1, 3))
+        .with(Entry::fifo("pipe"))
+        .finish();
+    vec![Layer::gzip(&tar).blob.bytes, tar]
+}
+
+fn seccomp_seeds() -> Vec<Vec<u8>> {
+    let profile = serde_json::json!({
+        "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1,
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+        "syscalls": [
+            { "names": ["read", "write"], "action": "SCMP_ACT_ALLOW" },
+            { "names": ["clone"], "action": "SCMP_ACT_ALLOW", "includes": { "caps": ["CAP_CHOWN"], "minKernel": "4.8" },
+              "args": [{ "index": 0, "value": 2_114_060_288_u64, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ" }] },
+        ],
+    });
+    vec![serde_json::to_vec(&profile).expect("write JSON")]
+}
+
+fn template_seeds() -> Vec<Vec<u8>> {
+    let texts = [
+        "{{.Name}} {{json .Map}}",
+        "{{range $i, $v := .List}}{{$i}}={{$v}}{{else}}none{{end}}",
+        "{{if and .Yes (eq .N 7)}}{{printf \"%-10s|%q|%d\" .Name .Name .N}}{{else if .No}}x{{end}}",
+        "{{with .Map}}{{.k | upper}}{{end}}{{index .List 1}}{{len .List}}{{- join .List \"+\" -}}",
+        "table {{.Name}}\\t{{.N}}",
+    ];
+    texts.map(|text| text.as_bytes().to_vec()).to_vec()
+}
