@@ -1,4 +1,4 @@
-//! Decompression of layers: gzip, zstd (with skippable frames, as zstd:chunked has them) or plain, found by magic number.
+//! Decompression of layers: gzip, zstd (with skippable frames, as zstd:chunked has them) or plain, found by magic.
 
 use std::io::{self, BufRead, BufReader, Read};
 

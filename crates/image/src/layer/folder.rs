@@ -1,4 +1,4 @@
-//! Folders of a layer that is being unpacked, as file descriptors. Symlinks inside resolve inside; nothing leaves the root.
+//! Folders of a layer that is being unpacked, as file descriptors. Symlinks resolve inside; nothing leaves the root.
 
 use std::fs::File;
 use std::io;

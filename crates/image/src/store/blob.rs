@@ -57,7 +57,7 @@ impl Store {
 
     /// Reads a whole blob.
     ///
-    /// *Errors*: [`StoreError::BlobTooLarge`] above `max_bytes`; [`StoreError::DigestMismatch`] if the file was damaged.
+    /// *Errors*: [`StoreError::BlobTooLarge`] above `max_bytes`; [`StoreError::DigestMismatch`] if it was damaged.
     pub fn read_blob(&self, digest: &Digest, max_bytes: u64) -> Result<Vec<u8>, StoreError> {
         let path = self.blob_path(digest);
         let mut file = self.open_blob(digest)?;
