@@ -70,8 +70,9 @@ pub enum DocumentError {
 
 /// Parses a manifest or index.
 ///
-/// `announced` is the media type that the registry or the referring descriptor gave; `None` where nobody did. A document
-/// whose fields fit both kinds is refused, whatever its media type, as is one of another kind than announced.
+/// `announced` is the media type that the registry or the referring descriptor gave; `None` where nobody did. A
+/// document whose fields fit both kinds is refused, whatever its media type, as is one of another kind than
+/// announced.
 ///
 /// *Source*: OCI image-spec manifest.md and image-index.md; CVE-2021-41190 for the refusals.
 pub fn parse_manifest(bytes: &[u8], announced: Option<&str>) -> Result<ManifestOrIndex, DocumentError> {

@@ -5,8 +5,8 @@
 //! scoped thread:    pipe -> tar_stream -> entry -> extract -> files
 //! ```
 //!
-//! The stream is hostile. Parsing never touches the file system; extraction works on file descriptors only and cannot leave
-//! the folder it was given, whatever names and links the stream holds.
+//! The stream is hostile. Parsing never touches the file system; extraction works on file descriptors only and cannot
+//! leave the folder it was given, whatever names and links the stream holds.
 //!
 //! Does not know where layers are kept (`store`) or come from (`registry`, `archive`).
 
@@ -103,7 +103,8 @@ pub fn unpack(
         }
         drop(sender);
         let extracted = thread.join().map_err(|_| LayerError::Thread)?;
-        // A broken stream is the cause, what extraction says of it the consequence; otherwise it is the other way round.
+        // A broken stream is the cause, what extraction says of it the consequence; otherwise it is the other way
+        // round.
         let diff_id = match (fed, &extracted) {
             (Ok(diff_id), _) => Some(diff_id),
             (Err(e), _) if e.kind() != io::ErrorKind::BrokenPipe => return Err(LayerError::Read(e)),

@@ -15,8 +15,8 @@
 //!   partial/ locks/ trash/       as above
 //! ```
 //!
-//! Everything appears by rename after it is complete and verified, so a kill at any moment leaves the old state or the new
-//! one; leftovers are found by being in `partial` or `trash`. Who uses an image is told by the caller.
+//! Everything appears by rename after it is complete and verified, so a kill at any moment leaves the old state or
+//! the new one; leftovers are found by being in `partial` or `trash`. Who uses an image is told by the caller.
 //!
 //! Owns these folders. Does not know registries, containers, or mounts.
 

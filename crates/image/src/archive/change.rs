@@ -1,4 +1,5 @@
-//! Changes of a configuration written as lines of a Containerfile, as `import --change` and `commit --change` take them.
+//! Changes of a configuration written as lines of a Containerfile, as `import --change` and `commit --change` take
+//! them.
 
 use holm_spec::oci::image::RunConfig;
 use serde_json::{Map, Value};

@@ -71,7 +71,10 @@ pub enum ArchiveError {
         actual: Digest,
     },
     /// The layers do not fit the configuration.
-    #[error("cannot use layer {number} of `{}`: it has the diff id `{actual}`, its configuration says `{expected}`", image.escape_debug())]
+    #[error(
+        "cannot use layer {number} of `{}`: it has the diff id `{actual}`, its configuration says `{expected}`",
+        image.escape_debug()
+    )]
     DiffId {
         /// The image's configuration or manifest.
         image: String,

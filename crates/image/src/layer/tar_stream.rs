@@ -1,7 +1,8 @@
 //! From a stream of bytes to checked entries and their content. Drives the `tar-core` parser; writes nothing.
 //!
 //! `tar-core` is handed slices and does no I/O; it applies GNU long names and PAX records (a PAX size wins over the
-//! header's). What it leaves to its caller is done here: feeding it within a limit, skipping padding, a missing end mark.
+//! header's). What it leaves to its caller is done here: feeding it within a limit, skipping padding, a missing end
+//! mark.
 
 use std::io::{self, BufRead};
 

@@ -19,8 +19,8 @@ pub enum Removed {
 impl Store {
     /// Takes a name away, and the image with its last one; by id, the image with its only name.
     ///
-    /// `force` also takes an image with several names by id. An image that `in_use` knows is never deleted: by name with
-    /// `force` it loses the name and stays. Unused blobs and layers go at once, or, while something else holds a
+    /// `force` also takes an image with several names by id. An image that `in_use` knows is never deleted: by name
+    /// with `force` it loses the name and stays. Unused blobs and layers go at once, or, while something else holds a
     /// [`super::Pin`], with the next removal.
     ///
     /// *Errors*: [`StoreError::InUse`], [`StoreError::SeveralNames`], [`StoreError::NotFound`]; nothing was taken then.
