@@ -4,6 +4,7 @@
 //! Owns the folders `containers/`, `names/`, `volumes/` and `trash/` of the data root and everything in the run root. Knows
 //! no registry and prints nothing. No function here leaves a thread behind.
 
+mod archive;
 pub mod clock;
 mod connection;
 mod engine;

@@ -196,7 +196,7 @@ impl Supervisor {
     ) -> i32 {
         let _ = rustix::io::ioctl_fionbio(&control, true);
         let number = self.number();
-        self.clients.push(Client::new(number, control, true));
+        self.clients.push(Client::new(number, control));
         if let Some(stream) = stream {
             let feeds = self.record.spec.interactive;
             let number = self.number();
@@ -247,10 +247,14 @@ impl Supervisor {
 
     /// Waits for something to do, and does it.
     fn turn(&mut self) {
-        let timeout = self.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = timeout.map(|d| Timespec { tv_sec: d.as_secs().cast_signed(), tv_nsec: d.subsec_nanos().into() });
+        let wait = self.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = wait.map(|d| Timespec { tv_sec: d.as_secs().cast_signed(), tv_nsec: d.subsec_nanos().into() });
         let (tokens, mut polls) = self.interests();
-        let result = rustix::event::poll(&mut polls, timeout.as_ref());
+        // A supervisor that has had nothing to do for a while has given its memory back and must not touch it to wait.
+        let result = match self.tidy_at {
+            Some(_) => rustix::event::poll(&mut polls, timeout.as_ref()).map_err(std::io::Error::from),
+            None => holm_sys::idle::poll_in_little_memory(&mut polls, wait),
+        };
         if result.is_err() {
             return;
         }
@@ -337,8 +341,6 @@ impl Supervisor {
         } else if due(self.tidy_at) {
             self.tidy_at = None;
             holm_sys::detach::trim_heap();
-            // What stays in memory then is a matter of cost alone.
-            let _ = holm_sys::detach::drop_clean_pages();
         }
     }
 

@@ -182,9 +182,3 @@ pub(crate) fn usage(root: &Path) -> io::Result<u64> {
     }
     Ok(total)
 }
-
-/// Opens a folder by path.
-pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(rustix::fs::CWD.as_fd(), path, flags, Mode::empty())?)
-}

@@ -85,9 +85,9 @@ impl Engine {
             Some((Reply::Exited { code }, _)) => Ok(code),
             Some(_) => match connection.wait_exit()? {
                 Some(code) => Ok(code),
-                None => self.recorded_code_after_crash(id),
+                None => self.final_code(id),
             },
-            None => self.recorded_code_after_crash(id),
+            None => self.final_code(id),
         }
     }
 
@@ -95,8 +95,9 @@ impl Engine {
         Ok(self.roots.read_state(id)?.exit_code)
     }
 
-    fn recorded_code_after_crash(&self, id: &ContainerId) -> Result<i32, Error> {
-        self.recover_container(id)?;
+    fn final_code(&self, id: &ContainerId) -> Result<i32, Error> {
+        // Comes back when the supervisor has written its last record, or was found dead.
+        self.supervisor(id)?;
         self.recorded_code(id)
     }
 

@@ -133,8 +133,8 @@ impl Engine {
     pub(super) fn ask(&self, id: &ContainerId, verb: &'static str, request: &Request) -> Result<(), Error> {
         let (connection, name) = self.running(id, verb)?;
         match connection.ask(verb, &name, request, &[])? {
-            Some(_) => Ok(()),
-            None => Err(self.not_running(id, verb, name)),
+            Some((Reply::Done, _)) => Ok(()),
+            Some(_) | None => Err(self.not_running(id, verb, name)),
         }
     }
 }

@@ -21,13 +21,11 @@ const MAX_CLIENTS: usize = 128;
 pub(super) struct Client {
     pub number: u32,
     pub socket: OwnedFd,
-    /// Wants to hear of the container's end.
-    pub waits: bool,
 }
 
 impl Client {
-    pub(super) fn new(number: u32, socket: OwnedFd, waits: bool) -> Self {
-        Self { number, socket, waits }
+    pub(super) fn new(number: u32, socket: OwnedFd) -> Self {
+        Self { number, socket }
     }
 }
 
@@ -40,7 +38,7 @@ impl Supervisor {
                 continue;
             }
             let number = self.number();
-            self.clients.push(Client::new(number, socket, false));
+            self.clients.push(Client::new(number, socket));
             self.serve(number);
         }
     }
@@ -84,11 +82,9 @@ impl Supervisor {
                 let result = self.signal(exec, signal);
                 self.done(client, result);
             }
-            Request::Stop { signal, timeout_s } => {
-                self.wait_for_end(client);
-                self.stop(signal, timeout_s);
-            }
-            Request::Wait => self.wait_for_end(client),
+            Request::Stop { signal, timeout_s } => self.stop(signal, timeout_s),
+            // Every client is told of the end.
+            Request::Wait => {}
             Request::Pause => {
                 let result = self.pause();
                 self.done(client, result);
@@ -108,12 +104,6 @@ impl Supervisor {
         match result {
             Ok(()) => self.reply(Some(client), &Reply::Done, &[]),
             Err(message) => self.refuse(client, message, 1),
-        }
-    }
-
-    fn wait_for_end(&mut self, client: u32) {
-        if let Some(client) = self.clients.iter_mut().find(|c| c.number == client) {
-            client.waits = true;
         }
     }
 

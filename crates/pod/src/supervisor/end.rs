@@ -6,7 +6,7 @@ use holm_spec::oci::runtime::NamespaceKind;
 use holm_spec::protocol::Reply;
 use holm_spec::state::Status;
 
-use super::{Running, Supervisor, restart};
+use super::{Running, SOCKET, Supervisor, restart};
 use crate::layout::now_ns;
 use crate::{Error, removal};
 
@@ -52,7 +52,7 @@ impl Supervisor {
     /// groups deleted, for which nobody needs to wait. The run folder goes last, so a crash is found and finished.
     fn finish_and_remove(&mut self, code: i32, running: Running) {
         self.become_status(Status::Exited);
-        self.listener = None;
+        self.stop_listening();
         let hidden = removal::hide(&self.roots, &self.id, &self.record);
         if hidden.is_ok() {
             self.tell_end(code);
@@ -66,9 +66,19 @@ impl Supervisor {
         self.over = true;
     }
 
+    /// Stops listening. Who has connected by now is still told of the end, whatever it is about to ask.
+    fn stop_listening(&mut self) {
+        if let Some(lock) = &self.lock {
+            let _ = rustix::fs::unlinkat(lock.fd(), SOCKET, rustix::fs::AtFlags::empty());
+        }
+        self.accept();
+        self.listener = None;
+    }
+
+    /// Tells every connected command of the end.
     fn tell_end(&mut self, code: i32) {
-        let waiters: Vec<u32> = self.clients.iter().filter(|c| c.waits).map(|c| c.number).collect();
-        for number in waiters {
+        let clients: Vec<u32> = self.clients.iter().map(|c| c.number).collect();
+        for number in clients {
             self.reply(Some(number), &Reply::Exited { code }, &[]);
         }
         self.write_streams();
@@ -157,7 +167,7 @@ impl Supervisor {
     fn close_down(&mut self, failed: bool) {
         self.state.supervisor_pid = 0;
         self.state.supervisor_start_ticks = 0;
-        self.listener = None;
+        self.stop_listening();
         if self.record.spec.auto_remove {
             let removed = removal::dispose(&self.roots, &self.id, Some(&self.record), true);
             if let Err(e) = removed {
