@@ -266,7 +266,8 @@ fn bad_limits() {
     refused("--cpus|1|--cpu-quota|5000|a", "--cpus", "--cpu-quota");
     refused("--memory-swap|1g|a", "--memory-swap", "without --memory");
     refused("-m|1g|--memory-swap|512m|a", "--memory-swap", "1073741824");
-    refused("-m|1m|--memory-reservation|2m|a", "--memory-reservation", "1048576");
+    refused("-m|8m|--memory-reservation|9m|a", "--memory-reservation", "8388608");
+    refused("-m|6291455b|a", "--memory", "at least 6291456 bytes");
     refused("--cpu-shares|1|a", "--cpu-shares", "262144");
     refused("--cpuset-cpus|3-1|a", "--cpuset-cpus", "ranges");
     refused("--oom-score-adj|-2000|a", "--oom-score-adj", "-1000");

@@ -75,7 +75,11 @@ pub fn start(context: &Context, flags: &Start) -> Outcome {
     if !flags.attach && !flags.interactive {
         return for_each(&flags.containers, true, &|name| {
             let id = context.find(&engine, name)?;
-            engine.start(&id, StartIo::default()).map(drop).map_err(Failure::from)
+            match engine.start(&id, StartIo::default()) {
+                // It is what was asked for.
+                Err(holm_pod::Error::WrongState { status: "running", .. }) => Ok(()),
+                other => other.map(drop).map_err(Failure::from),
+            }
         });
     }
     let [name] = flags.containers.as_slice() else {

@@ -41,6 +41,11 @@ impl Context {
         Ok(engine)
     }
 
+    /// Opens the engine for no more than recording events; looks at nothing.
+    pub fn recorder(&self) -> Result<Engine, Failure> {
+        Engine::open(self.roots()).map_err(Failure::from)
+    }
+
     /// Opens the image store.
     pub fn store(&self) -> Result<Store, Failure> {
         Store::open(&self.settings.data_root.value).map_err(Failure::from)
@@ -60,11 +65,6 @@ impl Context {
     /// Reads registries.conf.
     pub fn resolver(&self) -> Result<Resolver, Failure> {
         Resolver::load(&ResolverPaths::from_environment()).map_err(Failure::from)
-    }
-
-    /// Whether debugging was asked for.
-    pub fn debug(&self) -> bool {
-        self.settings.log_level.value == "debug"
     }
 }
 

@@ -11,7 +11,7 @@ use holm_image::reference::Reference;
 use holm_image::registry::ClientOptions;
 use holm_image::store::{Image, Pin, Store, StoreError};
 use holm_pod::{Engine, ImageRoot, StartIo, new_id};
-use holm_spec::container::{ContainerSpec, MountKind, MountSpec, UserNamespaceMode};
+use holm_spec::container::{ContainerSpec, MountKind, MountSpec, Profile, UserNamespaceMode};
 
 use super::context::Context;
 use super::{Outcome, attach, progress};
@@ -26,10 +26,6 @@ const NAME_ATTEMPTS: u32 = 6;
 
 /// `holm run`
 pub fn run(context: &Context, flags: &Run) -> Outcome {
-    run_inner(context, flags)
-}
-
-fn run_inner(context: &Context, flags: &Run) -> Outcome {
     let container = &flags.container;
     if flags.detach && !container.attach.is_empty() {
         return Err(Failure::new("cannot use --attach together with --detach").with_code(CODE_HOLM));
@@ -40,9 +36,10 @@ fn run_inner(context: &Context, flags: &Run) -> Outcome {
         return Err(not_a_terminal());
     }
     let engine = context.engine()?;
-    let spec = make(context, &engine, container)?;
+    let spec = make(context, &engine, container).map_err(Failure::before_start)?;
     let size = if container.tty { terminal::size() } else { None };
-    let started = engine.start(&spec.id, StartIo { attach: attached, size }).map_err(Failure::from)?;
+    let started = engine.start(&spec.id, StartIo { attach: attached, size });
+    let started = started.map_err(|error| not_started(&spec, error).before_start())?;
     if let Some(path) = &container.pidfile {
         write_new(path, &started.pid.to_string())?;
     }
@@ -52,6 +49,17 @@ fn run_inner(context: &Context, flags: &Run) -> Outcome {
     }
     let streams = attach::Streams::asked(&container.attach, container.interactive);
     attach::follow(&engine, &spec, started, streams, detach, flags.sig_proxy)
+}
+
+/// Names the file that a complaint of the runtime is about, which only knows its content.
+fn not_started(spec: &ContainerSpec, error: holm_pod::Error) -> Failure {
+    let mut failure = Failure::from(error);
+    if let Profile::Named(path) = &spec.security.seccomp {
+        if failure.message.contains("seccomp") {
+            failure.causes.push(format!("the profile is `{path}`"));
+        }
+    }
+    failure
 }
 
 /// `holm create`
@@ -111,7 +119,19 @@ fn intended(engine: &Engine, flags: &ContainerFlags) -> Result<ContainerSpec, Fa
         used_ids: &|| used_ids(engine),
         subuid: Path::new("/etc/subuid"),
     };
-    intent::container_spec(flags, identity, &around)
+    let spec = intent::container_spec(flags, identity, &around)?;
+    check_cpus(&spec.limits)?;
+    Ok(spec)
+}
+
+/// Checks a number of CPUs against those of this machine.
+pub fn check_cpus(limits: &holm_spec::container::Limits) -> Result<(), Failure> {
+    if limits.nano_cpus.is_none() {
+        return Ok(());
+    }
+    // Where the kernel does not tell, it is for the control group to refuse.
+    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    intent::limit::check_cpus(limits, &online)
 }
 
 fn used_ids(engine: &Engine) -> Result<Vec<(u32, u32)>, Failure> {

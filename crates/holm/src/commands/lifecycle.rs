@@ -13,6 +13,9 @@ use crate::format::{quantity, time};
 use crate::intent::{life, limit, signal};
 use crate::output;
 
+/// Most containers that are waited for at the same time.
+const AT_ONCE_MAX: usize = 64;
+
 fn seconds(time: Option<i64>) -> Result<Option<i64>, Failure> {
     match time {
         Some(n) if n < -1 => {
@@ -28,10 +31,38 @@ pub fn stop(context: &Context, flags: &Stop) -> Outcome {
     let time = seconds(flags.time)?;
     let engine = context.engine()?;
     let names = if flags.all { running(&engine)? } else { flags.containers.clone() };
-    for_each(&names, true, &|name| {
+    drop(engine);
+    at_once(&names, &|name| {
+        let engine = Engine::open(context.roots())?;
         let id = context.find(&engine, name)?;
         engine.stop(&id, signal, time).map(drop).map_err(Failure::from)
     })
+}
+
+/// Does `act` for all names at the same time, since each may take long; reports in their order. For what only talks to
+/// supervisors: nothing that is started by it may have more than one thread.
+fn at_once(names: &[String], act: &(dyn Fn(&str) -> Result<(), Failure> + Sync)) -> Outcome {
+    if names.len() < 2 {
+        return for_each(names, true, act);
+    }
+    let mut code = 0;
+    for some in names.chunks(AT_ONCE_MAX) {
+        let results: Vec<Result<(), Failure>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = some.iter().map(|name| scope.spawn(move || act(name))).collect();
+            let gone = || Err(Failure::new("a thread ended early"));
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| gone())).collect()
+        });
+        for (name, result) in some.iter().zip(results) {
+            match result {
+                Ok(()) => output::line(&crate::error::printable(name))?,
+                Err(failure) => {
+                    failure.report();
+                    code = code.max(failure.code);
+                }
+            }
+        }
+    }
+    Ok(code)
 }
 
 fn running(engine: &Engine) -> Result<Vec<String>, Failure> {
@@ -140,6 +171,7 @@ pub fn update(context: &Context, flags: &Update) -> Outcome {
                 .map_err(|_| Failure::flag("--memory-swap", text, "it is too large"))?
         });
     }
+    super::create::check_cpus(&limits)?;
     let restart = flags.restart.as_deref().map(|policy| life::restart(Some(policy))).transpose()?;
     if limits == Limits::default() && restart.is_none() {
         return Err(Failure::new("nothing to change was given")

@@ -63,7 +63,7 @@ pub fn pull(context: &Context, flags: &Pull) -> Outcome {
     let platform = flags.platform.as_deref().map(parse_platform).transpose()?.unwrap_or_else(host_platform);
     let resolver = context.resolver()?;
     let store = context.store()?;
-    let engine = context.engine()?;
+    let engine = context.recorder()?;
     super::for_each(&flags.images, false, &|reference| {
         let bars = Bars::new(flags.quiet);
         let images = if flags.all_tags {
@@ -117,7 +117,7 @@ pub fn push(context: &Context, flags: &Push) -> Outcome {
         let tag = pushed.reference.tag().unwrap_or_default();
         output::line(&format!("{tag}: digest: {} size: {}", pushed.digest, pushed.size_bytes))?;
     }
-    if let Ok(engine) = context.engine() {
+    if let Ok(engine) = context.recorder() {
         super::image::emit(&engine, "push", &flags.image, &pushed.reference.to_string());
     }
     Ok(0)

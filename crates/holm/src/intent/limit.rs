@@ -7,6 +7,29 @@ use holm_spec::quantity::{parse_nano_cpus, parse_size_bytes};
 use crate::args::create::LimitFlags;
 use crate::error::{CODE_HOLM, Failure};
 
+/// Least memory of a container, docker's: below it hardly any program starts.
+const MEMORY_MIN_BYTES: u64 = 6 << 20;
+
+/// Checks a number of CPUs against those of this machine, which `online` lists as `0-3,7`.
+pub fn check_cpus(limits: &Limits, online: &str) -> Result<(), Failure> {
+    let count = |part: &str| match part.trim().split_once('-') {
+        Some((low, high)) => Some(high.parse::<u64>().ok()?.checked_sub(low.parse().ok()?)? + 1),
+        None => part.trim().parse::<u64>().ok().map(|_| 1),
+    };
+    let all: u64 = online.split(',').filter_map(count).sum();
+    match limits.nano_cpus {
+        Some(nanos) if all > 0 && nanos > all * 1_000_000_000 => {
+            let asked = format!("{}.{:02}", nanos / 1_000_000_000, nanos / 10_000_000 % 100);
+            Err(Failure::flag(
+                "--cpus",
+                &asked,
+                format!("this machine has {all} CPUs, so it must be from 0.01 to {all}"),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A size that a flag gives. *Units*: bytes.
 pub fn size(flag: &str, text: &str) -> Result<u64, Failure> {
     parse_size_bytes(text).map_err(|e| Failure::flag(flag, text, e.to_string()).with_hint(format!("{flag} 512m")))
@@ -83,6 +106,13 @@ pub fn check(limits: &Limits) -> Result<(), Failure> {
 }
 
 fn memory(limits: &Limits) -> Result<(), Failure> {
+    if let Some(n) = limits.memory_bytes.filter(|n| *n < MEMORY_MIN_BYTES) {
+        return Err(Failure::flag(
+            "--memory",
+            &n.to_string(),
+            format!("it must be at least {MEMORY_MIN_BYTES} bytes (6m)"),
+        ));
+    }
     if let Some(n) = limits.memory_bytes.filter(|n| *n > i64::MAX as u64) {
         return Err(Failure::flag("--memory", &n.to_string(), format!("it must be at most {} bytes", i64::MAX)));
     }

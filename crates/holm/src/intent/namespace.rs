@@ -89,31 +89,37 @@ pub fn user(text: Option<&str>, around: &Around) -> Result<UserNamespaceMode, Fa
     }
 }
 
-/// The lowest free range of `size` ids among root's subordinate ids.
+/// The range of ids where the table has none for containers: above those of systemd's containers (0x6fffffff) and of
+/// users' own, below those that some file systems take for negative. *Source*: systemd, UIDS-GIDS.md.
+const FREE_IDS: (u32, u32) = (0x7000_0000, 0x0fff_fffe);
+
+/// The lowest free range of `size` ids among the subordinate ids of Holm, of containers in general or of root.
 fn mapped(size: u32, around: &Around) -> Result<UserNamespaceMode, (String, String)> {
-    let hint = || "add a range for Holm's containers: echo holm:2147483648:1073741824 >> /etc/subuid".to_owned();
+    let hint = || "give Holm's containers more: echo holm:2147483648:1073741824 >> /etc/subuid".to_owned();
     let shown = around.subuid.display();
-    let table = std::fs::read_to_string(around.subuid).map_err(|e| (format!("cannot read `{shown}`: {e}"), hint()))?;
+    let table = match std::fs::read_to_string(around.subuid) {
+        Ok(table) => table,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err((format!("cannot read `{shown}`: {error}"), hint())),
+    };
     let mut used = (around.used_ids)().map_err(|failure| (failure.message, hint()))?;
     used.sort_unstable();
-    for owner in ["holm", "containers", "root"] {
-        for line in table.lines() {
-            let mut fields = line.trim().split(':');
-            let row = (
-                fields.next(),
-                fields.next().and_then(|n| n.parse::<u32>().ok()),
-                fields.next().and_then(|n| n.parse().ok()),
-            );
-            let (Some(name), Some(first), Some(count)) = row else { continue };
-            if name != owner {
-                continue;
-            }
-            if let Some(host_id) = free_range(first, count, size, &used) {
-                return Ok(UserNamespaceMode::Mapped { host_id, size });
-            }
-        }
+    let row = |line: &str| {
+        let mut fields = line.trim().split(':');
+        let owner = fields.next().filter(|name| matches!(*name, "holm" | "containers" | "root"))?.to_owned();
+        Some((owner, (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?)))
+    };
+    let rows: Vec<(String, (u32, u32))> = table.lines().filter_map(row).collect();
+    let of = |owner: &'static str| rows.iter().filter(move |(name, _)| name == owner).map(|(_, range)| *range);
+    let mut ranges: Vec<(u32, u32)> = of("holm").chain(of("containers")).chain(of("root")).collect();
+    if ranges.is_empty() {
+        ranges.push(FREE_IDS);
     }
-    Err((format!("`{shown}` has no {size} free ids for holm, containers or root"), hint()))
+    let found = ranges.into_iter().find_map(|(first, count)| free_range(first, count, size, &used));
+    match found {
+        Some(host_id) => Ok(UserNamespaceMode::Mapped { host_id, size }),
+        None => Err((format!("there are no {size} free ids for containers"), hint())),
+    }
 }
 
 /// The lowest `size` ids of `first`, `first + count` that touch none of `used`, which is sorted.

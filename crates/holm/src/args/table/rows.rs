@@ -357,7 +357,7 @@ const SYSTEM_PRUNE: Entry = row!(
 );
 const COMPLETIONS: Entry = row!(
     "completions",
-    [],
+    ["completion"],
     System,
     Completions(system::Completions),
     "Write completions for a shell",

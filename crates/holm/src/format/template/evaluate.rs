@@ -53,6 +53,9 @@ const NULL_LISTS: &[&str] = &[
     "Mounts",
 ];
 
+/// Fields that an object may lack: then they are nil. *Source*: the pointers with `omitempty` of docker's API types.
+const OPTIONAL: &[&str] = &["Health", "SizeRw", "SizeRootFs", "Annotations"];
+
 /// A value and the name of the field that it came from.
 #[derive(Clone, Debug)]
 pub struct Item {
@@ -271,6 +274,7 @@ fn walk(mut item: Item, chain: &[String], pipeline: &Pipeline) -> Result<Item, T
             Value::Object(mut map) => match map.remove(name) {
                 Some(value) => value,
                 None if free => Value::String("<no value>".to_owned()),
+                None if OPTIONAL.contains(&name.as_str()) => Value::Null,
                 None => {
                     let known: Vec<String> = map.keys().cloned().collect();
                     let why = format!("map has no entry for key \"{name}\"");

@@ -36,6 +36,7 @@ fn fields_and_text() {
     check("{{.Config.Entrypoint}} {{.State.Health}}", "[] <nil>");
     check("{{.Config.Labels.app}} {{.Config.Labels.none}}", "web <no value>");
     check("{{$.Id}} {{(index .Mounts 0).Source}}", "4f5e6d7c8b9a /a");
+    check("{{if .Mounts}}{{with index .Mounts 0}}{{if .Health}}yes{{else}}no{{end}}{{end}}{{end}}", "no");
     check("{{.Label \"y\"}}{{.Label \"z\"}}", "2");
     check("a {{- 1 -}} b {{/* comment }} */}}c", "a1b c");
 }
