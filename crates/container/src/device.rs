@@ -82,6 +82,10 @@ pub(crate) fn make(root: BorrowedFd<'_>, device: &Device) -> Result<(), StartErr
         other => return Err(StartError::refused(format!("{}: `{other}` is no kind of device", what()))),
     };
     let path = crate::mount::clean(&device.path)?;
+    if path == Path::new("/dev/ptmx") {
+        // The host's would hand out the host's terminals; the container's own devpts has one.
+        return Ok(());
+    }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(StartError::refused(what()));
     };

@@ -56,6 +56,11 @@ impl ProcessPlan {
         let candidates = candidates(program, &process.env).map_err(|_| nul("PATH"))?;
         let sets = process.capabilities.clone().unwrap_or_default();
         let bits = CapabilityBits::from_spec(&sets).map_err(|e| StartError::refused(format!("start: {e}")))?;
+        let beyond = bits.permitted & !capability::all();
+        if beyond != 0 {
+            let names = capability::names(beyond).join(", ");
+            return Err(StartError::refused(format!("give {names}: this process does not have it itself")));
+        }
         let console_size = process.console_size.filter(|size| size.height > 0 || size.width > 0);
         Ok(Self {
             uid: process.user.uid,

@@ -133,30 +133,6 @@ pub fn trim_heap() -> bool {
     unsafe { libc::malloc_trim(0) == 1 }
 }
 
-/// Takes the clean pages of this program's own text and constants out of this process's memory; they come back from the page
-/// cache when they are used again. Only whole ranges of read-only file mappings are named, so nothing is lost.
-pub fn drop_clean_pages() -> io::Result<()> {
-    let maps = std::fs::read_to_string("/proc/self/maps")?;
-    for line in maps.lines() {
-        let mut fields = line.split_ascii_whitespace();
-        let (Some(range), Some(mode), inode) = (fields.next(), fields.next(), fields.nth(2)) else { continue };
-        if mode.as_bytes().get(1) != Some(&b'-') || inode.is_none_or(|n| n == "0") {
-            continue;
-        }
-        let Some((start, end)) = range.split_once('-') else { continue };
-        let (Ok(start), Ok(end)) = (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16)) else { continue };
-        // Relocated constants are private copies in a mapping that is read-only by now: MADV_PAGEOUT and MADV_COLD keep
-        // them, MADV_DONTNEED would not. So only mappings that were never writable may be named: text.
-        if mode.as_bytes().get(2) != Some(&b'x') {
-            continue;
-        }
-        // SAFETY: the range is a whole mapping of this process that is read-only, executable and backed by a file, so its
-        // pages are clean and are read again on the next access.
-        check(unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) }.into())?;
-    }
-    Ok(())
-}
-
 /// Keeps the standard descriptors and `fds`, closes every other one, and gives `fds` back as they are numbered now. The
 /// standard descriptors become `/dev/null`.
 ///

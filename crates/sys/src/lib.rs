@@ -1,9 +1,11 @@
 //! Typed Linux calls that `rustix` lacks, and nothing else: no policy, no knowledge of containers.
 //!
 //! The only crate of Holm with `unsafe`. Each call says its kernel version and privilege.
+mod arch;
 pub mod bpf;
 pub mod detach;
 pub mod exe;
+pub mod idle;
 pub mod mount;
 pub mod net;
 pub mod process;
