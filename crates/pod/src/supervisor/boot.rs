@@ -1,13 +1,14 @@
 //! Starting the container's first process: facts, plan, volumes, files, control group, process, record.
 
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Instant;
 
 use holm_container::cgroup::{Cgroup, Driver};
 use holm_container::rootfs::{Rootfs, Upper};
 use holm_container::seccomp::Program;
-use holm_container::{Create, StartError, user};
-use holm_spec::container::{MountKind, NamespaceMode, NetworkMode, Profile, RestartPolicy};
-use holm_spec::oci::runtime::{ConsoleSize, Resources, Spec};
+use holm_container::{Create, StartError, namespace, user};
+use holm_spec::container::{MountKind, NamespaceMode, NetworkMode, Profile, RestartPolicy, UserNamespaceMode};
+use holm_spec::oci::runtime::{ConsoleSize, IdMapping, NamespaceKind, Resources, Spec};
 use holm_spec::state::Status;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
@@ -18,15 +19,27 @@ use crate::layout::{boot_id, now_ns, start_ticks};
 use crate::plan::{Facts, host_name, plan};
 use crate::{Error, volume};
 
+/// Turns "a new user namespace" into "this one", which is held open until the process is in it.
+fn join_user_namespace(oci: &mut Spec, users: &OwnedFd) {
+    let Some(linux) = &mut oci.linux else { return };
+    for namespace in linux.namespaces.iter_mut().filter(|n| n.kind == NamespaceKind::User) {
+        namespace.path = Some(format!("/proc/self/fd/{}", users.as_raw_fd()).into());
+    }
+}
+
 impl Supervisor {
     /// Starts the container; its PID. *Errors*: nothing is left.
     pub(super) fn boot(&mut self, size: Option<ConsoleSize>) -> Result<i32, Error> {
-        let rootfs = self.rootfs()?;
+        let users = self.user_namespace()?;
+        let rootfs = self.rootfs(users.as_ref())?;
         let (mut facts, held) = self.facts(&rootfs)?;
         let host_name = host_name(&self.record.spec, &facts);
         facts.files = files::provide(&rootfs, &self.roots.container(&self.id), &self.record.spec, &host_name)?;
         let group_path = self.group_path();
         let mut oci = plan(&self.record.spec, &self.record.image_config, &facts, &group_path)?;
+        if let Some(users) = &users {
+            join_user_namespace(&mut oci, users);
+        }
         if let Some(process) = &mut oci.process {
             process.console_size = size.filter(|_| process.terminal);
         }
@@ -56,13 +69,27 @@ impl Supervisor {
         Error::Start { name: self.record.spec.name.to_string(), message, hint: None, code }
     }
 
-    fn rootfs(&self) -> Result<Rootfs, Error> {
+    /// The user namespace of a container that has one of its own: made first, for its root file system is seen through it.
+    fn user_namespace(&self) -> Result<Option<OwnedFd>, Error> {
+        let UserNamespaceMode::Mapped { host_id, size } = self.record.spec.sandbox.userns else { return Ok(None) };
+        let map = [IdMapping { container_id: 0, host_id, size }];
+        let made = namespace::user_namespace(&map, &map);
+        made.map(Some).map_err(|e| self.failed(format!("cannot make a user namespace: {e}"), 125))
+    }
+
+    fn rootfs(&self, users: Option<&OwnedFd>) -> Result<Rootfs, Error> {
         let folder = self.roots.container(&self.id);
         let (upper, work) = (folder.join("upper"), folder.join("work"));
         // What is removed at its end needs no syncing; a volatile overlay cannot be mounted a second time, though.
         let volatile = self.record.spec.auto_remove && self.record.spec.restart == RestartPolicy::No;
         let upper = Upper { upper: &upper, work: &work, volatile };
-        Rootfs::overlay(&self.record.layers, Some(upper)).map_err(|e| self.failed(chain(&e), 125))
+        let made = match (users, &self.record.spec.sandbox.userns) {
+            (Some(users), UserNamespaceMode::Mapped { host_id, .. }) => {
+                Rootfs::overlay_mapped(&self.record.layers, upper, users.as_fd(), (*host_id, *host_id))
+            }
+            _ => Rootfs::overlay(&self.record.layers, Some(upper)),
+        };
+        made.map_err(|e| self.failed(chain(&e), 125))
     }
 
     fn facts(&self, rootfs: &Rootfs) -> Result<(Facts, Vec<std::os::fd::OwnedFd>), Error> {
