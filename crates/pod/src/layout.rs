@@ -205,6 +205,22 @@ impl FolderLock {
         }
     }
 
+    /// Makes the folder if needed and takes its lock; `None` if somebody holds it.
+    pub(crate) fn make_now(path: &Path) -> Result<Option<Self>, Error> {
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        loop {
+            match with_parents(parent, || rustix::fs::mkdir(path, Mode::RWXU)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(e) => return Err(Error::io("make folder", path.display().to_string(), e)),
+            }
+            match Self::try_now(path)? {
+                Ok(lock) => return Ok(Some(lock)),
+                Err(NotTaken::Held) => return Ok(None),
+                Err(NotTaken::Gone) => {}
+            }
+        }
+    }
+
     fn take(path: &Path, how: FlockOperation) -> Result<Result<Self, NotTaken>, Error> {
         let failed = |e: Errno| Error::io("lock", path.display().to_string(), e);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

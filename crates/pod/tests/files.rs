@@ -178,7 +178,7 @@ fn health_is_checked_and_recorded() {
     world.until("healthy", || status() == "healthy");
     let health = world.engine.get(&spec.id).unwrap().state.health.unwrap();
     assert_eq!(health.log.last().unwrap().output, "fine\n");
-    assert!(world.events().contains(&"health_status: healthy".to_owned()));
+    world.until("the event", || world.events().contains(&"health_status: healthy".to_owned()));
 }
 
 #[test]
@@ -199,21 +199,31 @@ fn limits_hold_and_change_while_it_runs() {
 }
 
 #[test]
-fn image_environment_user_and_init_are_as_dockers() {
+fn image_environment_and_user_are_as_dockers() {
     let mut world = World::new();
     world.image.config.user = Some("user".into());
     let mut spec = world.spec(&["sh", "-c", "env; id -u; echo pid $$; cat /etc/hostname"]);
-    spec.init = true;
     spec.env = vec!["MINE=1".into()];
     let spec = world.engine.create(spec, &world.image).unwrap();
     let started = world.engine.start(&spec.id, StartIo::default()).unwrap();
     assert_eq!(started.control.wait_exit().unwrap(), Some(0));
     let log = world.log(&spec.id);
-    for line in ["PATH=/bin\n", "FROM_IMAGE=yes\n", "MINE=1\n", "HOME=/home/user\n", "\n1000\n", "pid 2\n"] {
+    for line in ["PATH=/bin\n", "FROM_IMAGE=yes\n", "MINE=1\n", "HOME=/home/user\n", "\n1000\n", "pid 1\n"] {
         assert!(log.contains(line), "{line:?} in {log}");
     }
     assert!(
         log.contains(&format!("HOSTNAME={}\n", spec.id.short())) && log.ends_with(&format!("{}\n", spec.id.short()))
     );
     assert!(!log.contains("NOT_SET"));
+}
+
+#[test]
+fn init_is_pid_one_and_gives_the_programs_code() {
+    let world = World::new();
+    let mut spec = world.spec(&["sh", "-c", "echo pid $$; exit 5"]);
+    spec.init = true;
+    let spec = world.engine.create(spec, &world.image).unwrap();
+    let started = world.engine.start(&spec.id, StartIo::default()).unwrap();
+    assert_eq!(started.control.wait_exit().unwrap(), Some(5));
+    assert_eq!(world.log(&spec.id), "pid 2\n");
 }

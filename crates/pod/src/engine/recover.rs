@@ -151,22 +151,19 @@ impl Engine {
     }
 
     fn recover_booted(&self, id: &ContainerId, boot: &str) -> Result<(), Error> {
-        let Ok(run_lock) = FolderLock::make(&self.roots.run_container(id)) else { return Ok(()) };
+        // Held: somebody is responsible for it by now.
+        let Some(lock) = FolderLock::make_now(&self.roots.run_container(id))? else { return Ok(()) };
         let state = self.roots.read_state(id).unwrap_or_default();
-        let result = match self.roots.read_record(id) {
-            Err(_) => self.clean_up(id),
-            Ok(record) if state.status.is_live() && state.boot_id != boot => {
-                if record.spec.auto_remove {
-                    removal::dispose(&self.roots, id, Some(&record), true)
-                } else {
-                    // 255 is what docker records for it.
-                    self.record_crash(id, record.spec.name.as_str(), state, 255, "the machine was restarted")
-                }
+        match self.roots.read_record(id) {
+            // 255 is what docker records for it.
+            Ok(record) if state.status.is_live() && state.boot_id != boot && !record.spec.auto_remove => {
+                self.record_crash(id, record.spec.name.as_str(), state, 255, "the machine was restarted")?;
             }
-            Ok(_) => Ok(()),
-        };
-        let _ = run_lock.remove_folder();
-        result
+            // One that waits to be started first is no crash, though it is to be removed at its end.
+            Ok(_) if state.status == Status::Created => {}
+            _ => self.clean_up(id)?,
+        }
+        lock.remove_folder().map_err(|e| Error::io("remove the run folder of", id.short(), e))
     }
 }
 

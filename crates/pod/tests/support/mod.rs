@@ -88,7 +88,7 @@ impl World {
     pub fn until(&self, what: &str, condition: impl Fn() -> bool) {
         let give_up = Instant::now() + Duration::from_secs(20);
         while !condition() {
-            assert!(Instant::now() < give_up, "{what} did not come about");
+            assert!(Instant::now() < give_up, "{what} did not come about; left are {:?}", self.processes());
             std::thread::yield_now();
         }
     }
@@ -112,7 +112,7 @@ impl World {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let here = self.folder.path().to_str().unwrap();
         found.extend(mounts.lines().filter(|l| l.contains(here)).map(|l| format!("mount {l}")));
-        found.extend(self.processes().into_iter().map(|(pid, _)| format!("process {pid}")));
+        found.extend(self.processes().into_iter().map(|(pid, name)| format!("process {pid} {name}")));
         found
     }
 
@@ -128,7 +128,8 @@ impl World {
             for fd in std::fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten() {
                 if std::fs::read_link(fd.path()).is_ok_and(|t| t.starts_with(here)) {
                     let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-                    found.insert(pid, name.trim().to_owned());
+                    let what = std::fs::read_to_string(entry.path().join("wchan")).unwrap_or_default();
+                    found.insert(pid, format!("{} in {what} holds {}", name.trim(), fd.path().display()));
                 }
             }
         }
