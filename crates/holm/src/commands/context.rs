@@ -41,11 +41,6 @@ impl Context {
         Ok(engine)
     }
 
-    /// Opens the engine for no more than recording events; looks at nothing.
-    pub fn recorder(&self) -> Result<Engine, Failure> {
-        Engine::open(self.roots()).map_err(Failure::from)
-    }
-
     /// Opens the image store.
     pub fn store(&self) -> Result<Store, Failure> {
         Store::open(&self.settings.data_root.value).map_err(Failure::from)

@@ -150,7 +150,7 @@ pub fn tag(context: &Context, flags: &Tag) -> Outcome {
     let _pin = store.pin()?;
     let image = find_image(context, &store, &flags.image)?;
     store.tag(image.id.as_str(), &name)?;
-    emit(&context.recorder()?, "tag", image.id.as_str(), &name);
+    emit(&context.engine()?, "tag", image.id.as_str(), &name);
     Ok(0)
 }
 

@@ -63,7 +63,6 @@ pub fn pull(context: &Context, flags: &Pull) -> Outcome {
     let platform = flags.platform.as_deref().map(parse_platform).transpose()?.unwrap_or_else(host_platform);
     let resolver = context.resolver()?;
     let store = context.store()?;
-    let engine = context.recorder()?;
     super::for_each(&flags.images, false, &|reference| {
         let bars = Bars::new(flags.quiet);
         let images = if flags.all_tags {
@@ -72,7 +71,9 @@ pub fn pull(context: &Context, flags: &Pull) -> Outcome {
             holm_image::pull::pull(&store, &resolver, &options, reference, &platform, &bars).map(|image| vec![image])
         };
         bars.finish();
-        for image in images? {
+        let images = images?;
+        let engine = context.engine()?;
+        for image in images {
             super::image::emit(&engine, "pull", reference, reference);
             report(&image, reference, flags.quiet)?;
         }
@@ -117,7 +118,7 @@ pub fn push(context: &Context, flags: &Push) -> Outcome {
         let tag = pushed.reference.tag().unwrap_or_default();
         output::line(&format!("{tag}: digest: {} size: {}", pushed.digest, pushed.size_bytes))?;
     }
-    if let Ok(engine) = context.recorder() {
+    if let Ok(engine) = context.engine() {
         super::image::emit(&engine, "push", &flags.image, &pushed.reference.to_string());
     }
     Ok(0)

@@ -148,8 +148,9 @@ pub fn load(context: &Context, flags: &Load) -> Outcome {
         }
         None => archive::load(&store, Source::Stream(&mut std::io::stdin().lock()), &bars),
     };
-    let engine = context.recorder()?;
-    for image in images? {
+    let images = images?;
+    let engine = context.engine()?;
+    for image in images {
         super::image::emit(&engine, "load", image.id.as_str(), image.names.first().map_or("", String::as_str));
         report(&image, flags.quiet)?;
     }
@@ -180,7 +181,7 @@ pub fn import(context: &Context, flags: &Import) -> Outcome {
     } else {
         archive::import(&store, &mut open(&flags.file)?, &options, &bars)?
     };
-    super::image::emit(&context.recorder()?, "import", image.id.as_str(), options.name.as_deref().unwrap_or_default());
+    super::image::emit(&context.engine()?, "import", image.id.as_str(), options.name.as_deref().unwrap_or_default());
     output::line(image.id.as_str())?;
     Ok(0)
 }
