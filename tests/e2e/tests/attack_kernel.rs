@@ -132,17 +132,7 @@ fn no_descriptor_of_the_command_or_supervisor_comes_inside() {
     let leaks = Leaks::before(&scratch);
     let count = |output: &holm_kit::Output| output.text().lines().count();
     let script = "exec 7</ 8</etc 9</proc 33</tmp; exec \"$@\"";
-    let with_extra = |mut line: Holm| {
-        let inner = line.command();
-        let mut outer =
-            Holm::program("bash").args(["-c", script, "bash"]).arg(inner.get_program()).args(inner.get_args());
-        for (key, value) in inner.get_envs() {
-            if let Some(value) = value {
-                outer = outer.env(&key.to_string_lossy(), value);
-            }
-        }
-        outer
-    };
+    let with_extra = |line: Holm| line.through(["bash", "-c", script, "bash"]);
     let output = with_extra(scratch.run(["--rm", "-v", &with_probe(), BUSYBOX, "/probe", "fds"])).ok();
     assert_eq!(count(&output), 3, "{output}");
     with_extra(scratch.run(["-d", "--name", "c", "-v", &with_probe(), BUSYBOX, "sleep", "1000"])).ok();

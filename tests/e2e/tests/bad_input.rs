@@ -12,7 +12,7 @@ fn malformed_references_are_refused_by_every_command() {
         "",
         ":",
         "a:",
-        "A/b",
+        "a/B",
         "a//b",
         "a/../b",
         "../a",

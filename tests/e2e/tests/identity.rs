@@ -97,13 +97,13 @@ fn capabilities_follow_add_drop_and_privileged() {
 }
 
 #[test]
-fn no_new_privileges_and_seccomp_are_on_by_default() {
+fn seccomp_is_on_by_default_and_no_new_privileges_when_asked() {
     let scratch = Scratch::with_busybox();
     let leaks = Leaks::before(&scratch);
     let script = "grep -E '^(NoNewPrivs|Seccomp):' /proc/self/status | cut -f2 | tr '\\n' ' '";
-    scratch.sh(script).ok().says("1 2");
-    scratch.run(["--rm", "--security-opt", "seccomp=unconfined", BUSYBOX, "sh", "-c", script]).ok().says("1 0");
-    let options = ["--rm", "--security-opt", "no-new-privileges=false", BUSYBOX, "sh", "-c", script];
-    scratch.run(options).ok().says("0 2");
+    scratch.sh(script).ok().says("0 2");
+    scratch.run(["--rm", "--security-opt", "seccomp=unconfined", BUSYBOX, "sh", "-c", script]).ok().says("0 0");
+    let options = ["--rm", "--security-opt", "no-new-privileges", BUSYBOX, "sh", "-c", script];
+    scratch.run(options).ok().says("1 2");
     leaks.assert_none();
 }

@@ -134,5 +134,5 @@ fn help_and_completions_exist_for_every_command() {
     }
     scratch.holm(["no-such-command"]).fails(2).complains("no-such-command");
     scratch.run(["--no-such-flag", BUSYBOX]).run().complains("no-such-flag");
-    scratch.holm(["completion", "bash"]).ok().mentions("holm");
+    scratch.holm(["completions", "bash"]).ok().mentions("holm");
 }

@@ -27,9 +27,20 @@ fn redis_from_a_registry_serves_redis_cli_and_stops_cleanly() {
     let (_registry, scratch, image) = pulled(&system);
     let leaks = Leaks::before(&scratch);
     let port = free_port();
-    let options =
-        ["-d", "--name", "redis", "--network", "host", "--user", "redis", "--memory", "256m", "-v", "db:/data"];
-    let command = ["--port", &port, "--bind", "127.0.0.1", "--dir", "/data", "--appendonly", "yes"];
+    let options = [
+        "-d",
+        "--name",
+        "redis",
+        "--network",
+        "host",
+        "--user",
+        "redis",
+        "--memory",
+        "256m",
+        "-v",
+        "db:/var/lib/redis",
+    ];
+    let command = ["--port", &port, "--bind", "127.0.0.1", "--dir", "/var/lib/redis", "--appendonly", "yes"];
     scratch.run(options).arg(&image).args(command).ok();
     let cli = |args: &[&str]| Holm::program("redis-cli").args(["-p", &port]).args(args);
     wait_until("redis answers", Duration::from_secs(20), || cli(&["ping"]).run().text() == "PONG");

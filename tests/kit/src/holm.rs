@@ -95,6 +95,20 @@ impl Holm {
         self
     }
 
+    /// The same command line started by another, as `bash -c 'exec "$@"' bash`.
+    pub fn through<A: AsRef<OsStr>>(self, starter: impl IntoIterator<Item = A>) -> Self {
+        let mut words = starter.into_iter();
+        let program = words.next().expect("a program");
+        let mut line = Self::program(program).args(words).arg(self.command.get_program()).args(self.command.get_args());
+        for (key, value) in self.command.get_envs() {
+            match value {
+                Some(value) => line.command.env(key, value),
+                None => line.command.env_remove(key),
+            };
+        }
+        Self { input: self.input, limit: self.limit, ..line }
+    }
+
     /// The bare command, for what this builder cannot say.
     pub fn command(&mut self) -> &mut Command {
         &mut self.command
