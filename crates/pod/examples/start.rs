@@ -23,7 +23,8 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let layer = PathBuf::from(arguments.next().expect("a layer"));
     let count: usize = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(20);
-    let folder = std::env::temp_dir().join(format!("holm-start-{}", std::process::id()));
+    let own = std::env::temp_dir().join(format!("holm-start-{}", std::process::id()));
+    let folder = std::env::var_os("ROOT").map_or(own, PathBuf::from);
     let roots = Roots { data: folder.join("data"), run: folder.join("run"), cgroup_parent: "holm-example".into() };
     let engine = Engine::open(roots).expect("roots");
     let image = ImageRoot { layers: vec![layer], ..ImageRoot::default() };
@@ -56,5 +57,7 @@ fn main() {
         }
         engine.remove(&spec.id, RemoveOptions { force: true, volumes: true }).expect("remove");
     }
-    std::fs::remove_dir_all(&folder).expect("remove");
+    if std::env::var_os("ROOT").is_none() {
+        std::fs::remove_dir_all(&folder).expect("remove");
+    }
 }

@@ -30,15 +30,14 @@ impl Engine {
     pub fn find(&self, text: &str) -> Result<ContainerId, Error> {
         let text = text.strip_prefix('/').unwrap_or(text);
         let missing = || Error::NoSuchContainer(text.escape_default().take(140).collect());
-        if let Ok(id) = text.parse::<ContainerId>() {
-            if self.roots.container(&id).exists() {
-                return Ok(id);
-            }
+        let known = |id: &ContainerId| self.roots.container(id).exists();
+        if let Some(id) = text.parse::<ContainerId>().ok().filter(known) {
+            return Ok(id);
         }
-        if text.parse::<holm_spec::Name>().is_ok() {
-            if let Some(id) = name::owner(&self.roots, text).filter(|id| self.roots.container(id).exists()) {
-                return Ok(id);
-            }
+        // Only what fits the grammar of names can be a path component.
+        let named = text.parse::<holm_spec::Name>().ok().and_then(|name| name::owner(&self.roots, name.as_str()));
+        if let Some(id) = named.filter(known) {
+            return Ok(id);
         }
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
             return Err(missing());

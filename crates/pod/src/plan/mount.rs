@@ -76,12 +76,12 @@ fn defaults(spec: &ContainerSpec, facts: &Facts) -> Result<Vec<Mount>, Error> {
     list.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &guard(&["nosuid", "noexec", "nodev", "relatime"])));
     let size = format!("size={}", spec.sandbox.shm_size_bytes.unwrap_or(DEFAULT_SHM_BYTES));
     let shared = |list: &mut Vec<Mount>, root: &str| {
-        list.push(mount("/dev/mqueue", "bind", &format!("{root}/dev/mqueue"), &["bind", "nosuid", "noexec", "nodev"]));
         list.push(mount("/dev/shm", "bind", &format!("{root}/dev/shm"), &["bind", "nosuid", "noexec", "nodev"]));
     };
+    // A new mount of it shows the queues of whichever IPC namespace the container is in.
+    list.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
     match &spec.sandbox.ipc {
         NamespaceMode::Private | NamespaceMode::Path(_) => {
-            list.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
             list.push(mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size]));
         }
         NamespaceMode::Host => shared(&mut list, ""),

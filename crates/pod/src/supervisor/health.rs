@@ -108,9 +108,7 @@ impl Checker {
 
     /// Whether a check has ended and its output is complete or nobody's any more.
     fn take_result(&mut self, now: Instant) -> Option<HealthResult> {
-        if self.check.as_ref()?.code.is_none() {
-            return None;
-        }
+        self.check.as_ref()?.code?;
         let mut check = self.check.take()?;
         drain(&mut check);
         let in_start = now < self.start_ends;
