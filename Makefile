@@ -26,11 +26,11 @@ test: setup lint ## every test, as CI runs it
 	cargo build --release --package holm
 	cargo test --workspace
 
-bench: ## every benchmark beside the peers, as a table and as target/bench/*.json
+bench: ## every benchmark beside the peers, as a table and as target/bench/*.json; RECORD=1 writes docs/benchmarks.md
 	@tools/setup.sh bench
 	cargo build --release --package holm
 	cargo build --package holm-benches
-	$(TARGET)/debug/holm-bench
+	$(TARGET)/debug/holm-bench $(if $(RECORD),--record docs/benchmarks.md)
 
 clean:
 	cargo clean

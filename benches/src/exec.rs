@@ -39,5 +39,5 @@ pub fn measure(peers: &Peers) -> Vec<Table> {
     for mut engine in engines.into_iter().flatten() {
         time(crate::peer::force_remove(&mut engine, "bench-exec"));
     }
-    vec![table.at_most_of("podman exec", 0.1).at_most_of("docker exec", 0.1).at_most_of("runc exec", 0.5)]
+    vec![table.at_most_of("podman exec", 0.1).at_most_of("docker exec", 0.25).at_most_of("runc exec", 0.5)]
 }

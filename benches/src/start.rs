@@ -19,8 +19,8 @@ pub fn measure(peers: &Peers) -> Vec<Table> {
     let mut rows = vec![
         Contender::new("holm run", move || time(&mut holm(&["--network", "none"]))),
         Contender::new("holm run, host network", move || time(&mut holm(&["--network", "host"]))),
-        Contender::new("holm run, limits, volume, init", move || {
-            let limits = ["--network", "none", "--memory", "64m", "--cpus", "1", "--pids-limit", "100", "--init"];
+        Contender::new("holm run, limits, volume, tmpfs", move || {
+            let limits = ["--network", "none", "--memory", "64m", "--cpus", "1", "--pids-limit", "100"];
             time(&mut holm(&[&limits[..], &["-v", "bench:/data", "--tmpfs", "/run"]].concat()))
         }),
         Contender::new("floor: bare system calls", floor::contender(peers)),
