@@ -4,6 +4,7 @@
 //! change of root, where every path is the container's own.
 
 pub(crate) mod apply;
+mod foreign;
 mod option;
 
 use std::ffi::CString;
@@ -13,6 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use holm_spec::oci::runtime::Mount;
 use holm_sys::mount::MountAttr;
 use rustix::fs::{CWD, FileType};
+use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
 use crate::error::{Doing, StartError};
@@ -92,7 +94,11 @@ fn bind(mount: &Mount, bundle: Option<&Path>, recursive: bool) -> Result<MountSo
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     let what = || format!("bind `{}` to `{}`", absolute.display(), mount.destination.display());
-    let tree = rustix::mount::open_tree(CWD, &absolute, flags).doing(what)?;
+    let tree = match rustix::mount::open_tree(CWD, &absolute, flags) {
+        // What is mounted in another namespace can be cloned from within that one only.
+        Err(Errno::INVAL) if foreign::is_foreign(&absolute) => foreign::clone(&absolute)?,
+        other => other.doing(what)?,
+    };
     let stat = rustix::fs::fstat(&tree).doing(what)?;
     let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     Ok(MountSource::Bind { tree, is_folder })

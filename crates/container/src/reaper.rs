@@ -2,7 +2,7 @@
 
 use std::io;
 
-use holm_sys::process::{self, Fork};
+use holm_sys::process;
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 
 const SIGCHLD: i32 = 17;
@@ -14,16 +14,14 @@ const SIGTTOU: i32 = 22;
 /// The parent keeps the identity, filter and limits that were set so far, and no descriptor but the standard ones.
 pub(crate) fn stay_as_init(terminal: bool) -> io::Result<()> {
     process::block_signals()?;
-    match process::fork()? {
-        Fork::Child => {
+    match process::fork_under_filter()? {
+        None => {
             if terminal {
                 foreground()?;
             }
             process::unblock_signals()
         }
-        Fork::Parent(child) => {
-            let pid = child.pid;
-            std::mem::forget(child);
+        Some(pid) => {
             // The parent's word that the program runs is the end of file on the channel, so it must go here too.
             let _ = process::close_from(3);
             let _ = rustix::thread::set_name(c"init");

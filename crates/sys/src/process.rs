@@ -103,6 +103,17 @@ pub fn fork() -> io::Result<Fork> {
     clone3(0, None)
 }
 
+/// Forks by the oldest call there is, for a process under a filter that refuses `clone3`: its PID in the parent, `None` in
+/// the child. *Order*: the caller has a single thread.
+pub fn fork_under_filter() -> io::Result<Option<i32>> {
+    // SAFETY: with a single thread no lock can be held by a thread that the child lacks.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Some(pid)),
+    }
+}
+
 /// Ends this process at once: no destructors, no buffers written, no exit handlers.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit takes any value and does not return.
