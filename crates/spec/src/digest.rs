@@ -138,9 +138,15 @@ mod tests {
         assert_eq!(good.parse::<Digest>().map(|d| d.hex().to_owned()), Ok("0a".repeat(32)));
         assert!(format!("sha512:{}", "0a".repeat(64)).parse::<Digest>().is_ok());
         for bad in [
-            "", "sha256", "sha256:", "md5:00", "sha256:../../etc/passwd",
-            &format!("sha256:{}", "0A".repeat(32)), &format!("sha256:{}", "0a".repeat(31)),
-            &format!("sha256:{}/", "0a".repeat(32)), &format!("sha512:{}", "0a".repeat(32)),
+            "",
+            "sha256",
+            "sha256:",
+            "md5:00",
+            "sha256:../../etc/passwd",
+            &format!("sha256:{}", "0A".repeat(32)),
+            &format!("sha256:{}", "0a".repeat(31)),
+            &format!("sha256:{}/", "0a".repeat(32)),
+            &format!("sha512:{}", "0a".repeat(32)),
         ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }

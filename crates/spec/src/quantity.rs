@@ -98,7 +98,9 @@ mod tests {
 
     #[test]
     fn sizes_are_powers_of_1024() {
-        for (text, bytes) in [("0", 0), ("1024", 1024), ("6m", 6 << 20), ("1.5G", 3 << 29), ("4MiB", 4 << 20), (".5k", 512), ("10b", 10)] {
+        for (text, bytes) in
+            [("0", 0), ("1024", 1024), ("6m", 6 << 20), ("1.5G", 3 << 29), ("4MiB", 4 << 20), (".5k", 512), ("10b", 10)]
+        {
             assert_eq!(parse_size_bytes(text), Ok(bytes), "{text}");
         }
         for bad in ["", "m", "1x", "-1", "1..5", "1e3", "99999999999t", "1 m m", "."] {
