@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use holm_spec::oci::runtime::{IoPriority, Process};
 use holm_sys::process::CStringList;
+use holm_sys::title::Title;
 use rustix::fs::OFlags;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -42,6 +43,7 @@ pub(crate) struct ProcessPlan {
     pub(crate) console_size: Option<(u16, u16)>,
     /// Stay as PID 1, reap, and run the program as a child.
     pub(crate) init: bool,
+    title: Option<Title>,
 }
 
 impl ProcessPlan {
@@ -81,6 +83,7 @@ impl ProcessPlan {
             terminal: process.terminal,
             console_size: console_size.map(|size| (size.height, size.width)),
             init,
+            title: if init { Some(Title::find().doing(|| "find the process's arguments".into())?) } else { None },
         })
     }
 
@@ -181,7 +184,7 @@ impl ProcessPlan {
     /// Runs the first candidate that can be run.
     fn exec(&self) -> StartError {
         if self.init
-            && let Err(e) = reaper::stay_as_init(self.terminal)
+            && let Err(e) = reaper::stay_as_init(self.terminal, self.title)
         {
             return StartError::setup("start an init", e);
         }

@@ -3,6 +3,7 @@
 use std::io;
 
 use holm_sys::process;
+use holm_sys::title::Title;
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 
 const SIGCHLD: i32 = 17;
@@ -12,7 +13,7 @@ const SIGTTOU: i32 = 22;
 /// Forks: returns in the child, which goes on to become the program; the parent never returns.
 ///
 /// The parent keeps the identity, filter and limits that were set so far, and no descriptor but the standard ones.
-pub(crate) fn stay_as_init(terminal: bool) -> io::Result<()> {
+pub(crate) fn stay_as_init(terminal: bool, title: Option<Title>) -> io::Result<()> {
     process::block_signals()?;
     match process::fork_under_filter()? {
         None => {
@@ -25,6 +26,10 @@ pub(crate) fn stay_as_init(terminal: bool) -> io::Result<()> {
             // The parent's word that the program runs is the end of file on the channel, so it must go here too.
             let _ = process::close_from(3);
             let _ = rustix::thread::set_name(c"init");
+            // The command line and environment of the host are nobody's business in the container.
+            if let Some(title) = title {
+                title.replace("init");
+            }
             process::exit_now(serve(pid))
         }
     }

@@ -25,7 +25,12 @@ fn main() {
     let count: usize = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(20);
     let own = std::env::temp_dir().join(format!("holm-start-{}", std::process::id()));
     let folder = std::env::var_os("ROOT").map_or(own, PathBuf::from);
-    let roots = Roots { data: folder.join("data"), run: folder.join("run"), cgroup_parent: "holm-example".into() };
+    let roots = Roots {
+        data: folder.join("data"),
+        run: folder.join("run"),
+        cgroup_parent: "holm-example".into(),
+        cgroup_driver: Default::default(),
+    };
     let engine = Engine::open(roots).expect("roots");
     let image = ImageRoot { layers: vec![layer], ..ImageRoot::default() };
     let mut times = Vec::new();

@@ -25,5 +25,6 @@ mod wire;
 pub use connection::Connection;
 pub use engine::{Engine, new_id};
 pub use error::Error;
+pub use holm_container::cgroup::Driver as CgroupDriver;
 pub use model::*;
 pub use plan::parse_signal;

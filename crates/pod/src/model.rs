@@ -22,6 +22,8 @@ pub struct Roots {
     pub run: PathBuf,
     /// Control group under which all containers' are made, relative to the hierarchies (`holm`).
     pub cgroup_parent: String,
+    /// Who makes control groups.
+    pub cgroup_driver: holm_container::cgroup::Driver,
 }
 
 /// What the engine needs of an image. The caller holds the image store's pin from before it resolved the image until

@@ -11,3 +11,4 @@ pub mod net;
 pub mod process;
 pub mod seccomp;
 pub mod signal;
+pub mod title;

@@ -215,6 +215,9 @@ fn init_reaps_orphans_and_passes_signals() {
     });
     // The command line of the host, with its paths, is nobody's business inside.
     scratch.holm(["exec", "tidy", "cat", "/proc/1/cmdline"]).ok().omits("cgroup-parent");
+    let seen =
+        scratch.holm(["exec", "tidy", "sh", "-c", "tr '\\0' ' ' < /proc/1/cmdline; cat /proc/1/environ 2>&1"]).run();
+    assert!(!seen.stdout.contains("--init") && !seen.stdout.contains("HOLM_"), "init shows the host's command: {seen}");
     let stopped = scratch.holm(["stop", "-t", "20", "tidy"]).ok();
     assert!(stopped.elapsed.as_secs() < 10, "SIGTERM did not pass: {stopped}");
     assert_eq!(scratch.inspect("tidy", "{{.State.ExitCode}}"), "143");

@@ -28,6 +28,10 @@ impl Context {
             data: self.settings.data_root.value.clone(),
             run: self.settings.run_root.value.clone(),
             cgroup_parent: self.settings.cgroup_parent.value.clone(),
+            cgroup_driver: match self.settings.cgroup_driver.value.as_str() {
+                "systemd" => holm_pod::CgroupDriver::Systemd,
+                _ => holm_pod::CgroupDriver::Cgroupfs,
+            },
         }
     }
 

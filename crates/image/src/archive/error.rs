@@ -43,6 +43,9 @@ pub enum ArchiveError {
     /// It holds no image for this machine.
     #[error("cannot find an image for `{0}` in the archive")]
     NoPlatform(String),
+    /// It is an OCI layout of another generation.
+    #[error("cannot read an OCI layout of version `{}`: Holm reads version 1", .0.escape_debug())]
+    LayoutVersion(String),
     /// A part that the archive refers to is not in it.
     #[error("cannot find `{}` in the archive", .0.escape_debug())]
     Missing(String),

@@ -114,6 +114,7 @@ fn plan(content: &Content<'_>) -> Result<Vec<Planned>, ArchiveError> {
         return plan_docker(content, list);
     }
     let Some(bytes) = content.document("index.json") else { return Err(ArchiveError::NoImage) };
+    check_layout(content)?;
     let index = parse_index(bytes)?;
     let mut planned = Vec::new();
     for entry in &index.manifests {
@@ -127,6 +128,22 @@ fn plan(content: &Content<'_>) -> Result<Vec<Planned>, ArchiveError> {
         plan_oci(content, kind, manifest, names, 0, &mut planned)?;
     }
     if planned.is_empty() { Err(ArchiveError::NoPlatform(names::platform())) } else { Ok(planned) }
+}
+
+/// Refuses a layout of a later generation. One without `oci-layout` is taken: some tools leave it out.
+fn check_layout(content: &Content<'_>) -> Result<(), ArchiveError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Layout {
+        image_layout_version: String,
+    }
+    let Some(bytes) = content.document("oci-layout") else { return Ok(()) };
+    let failed = |source| ArchiveError::Json { path: "oci-layout".to_owned(), source };
+    let layout: Layout = serde_json::from_slice(bytes).map_err(failed)?;
+    match layout.image_layout_version.split('.').next() {
+        Some("1") => Ok(()),
+        _ => Err(ArchiveError::LayoutVersion(layout.image_layout_version)),
+    }
 }
 
 fn parse_index(bytes: &[u8]) -> Result<Index, ArchiveError> {

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Instant;
 
-use holm_container::cgroup::{Cgroup, Driver};
+use holm_container::cgroup::Cgroup;
 use holm_container::rootfs::{Rootfs, Upper};
 use holm_container::seccomp::Program;
 use holm_container::{Create, StartError, namespace, user};
@@ -57,11 +57,12 @@ impl Supervisor {
             }
         };
         let pid = init.pid;
-        let has_group = group.is_some();
+        // systemd makes it elsewhere than asked.
+        let made_path = group.as_ref().map_or_else(String::new, |g| g.path().to_owned());
         self.running =
             Some(Running { init, spec: oci, rootfs, cgroup: group, seccomp, pump, since: Instant::now(), ended: None });
         self.begin_health();
-        self.started(pid, if has_group { &group_path } else { "" });
+        self.started(pid, &made_path);
         Ok(pid)
     }
 
@@ -142,7 +143,7 @@ impl Supervisor {
         };
         let none = Resources::default();
         let resources = oci.linux.as_ref().and_then(|l| l.resources.as_ref()).unwrap_or(&none);
-        let group = Cgroup::create(hierarchy, path, resources, Driver::Cgroupfs);
+        let group = Cgroup::create(hierarchy, path, resources, self.roots.cgroup_driver);
         group.map(Some).map_err(|e| self.failed(chain(&e), 125))
     }
 

@@ -39,7 +39,12 @@ impl World {
         std::fs::write(layer.join("etc/group"), "root:x:0:\nuser:x:1000:\n").unwrap();
         std::fs::set_permissions(&layer, PermissionsExt::from_mode(0o755)).unwrap();
         let parent = format!("holm-test-{}", folder.path().file_name().unwrap().to_str().unwrap());
-        let roots = Roots { data: folder.path().join("data"), run: folder.path().join("run"), cgroup_parent: parent };
+        let roots = Roots {
+            data: folder.path().join("data"),
+            run: folder.path().join("run"),
+            cgroup_parent: parent,
+            cgroup_driver: Default::default(),
+        };
         let mut image = ImageRoot { layers: vec![layer.clone()], ..ImageRoot::default() };
         image.config.env = Some(vec!["PATH=/bin".into(), "FROM_IMAGE=yes".into(), "NOT_SET".into()]);
         Self { engine: Engine::open(roots).unwrap(), layer, image, folder, names: std::cell::Cell::new(0) }
