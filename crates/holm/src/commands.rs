@@ -37,13 +37,13 @@ pub(crate) type Outcome = Result<u8, Failure>;
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     // First of all, before any state: what enters a container must not run from a file that can be written.
-    if args::wanted_path(&arguments).last().is_some_and(|entry| entry.enters_containers()) {
-        if let Err(error) = holm_sys::exe::protect() {
-            let failure = Failure::because("cannot protect the program's own file from containers", &error)
-                .with_code(CODE_HOLM)
-                .with_hint("containers need root, or a user with CAP_SYS_ADMIN");
-            return finish(Err(failure));
-        }
+    if args::wanted_path(&arguments).last().is_some_and(|entry| entry.enters_containers())
+        && let Err(error) = holm_sys::exe::protect()
+    {
+        let failure = Failure::because("cannot protect the program's own file from containers", &error)
+            .with_code(CODE_HOLM)
+            .with_hint("containers need root, or a user with CAP_SYS_ADMIN");
+        return finish(Err(failure));
     }
     match args::parse(&arguments) {
         Ok(invocation) => {

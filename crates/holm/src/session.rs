@@ -151,10 +151,10 @@ impl Session<'_> {
             return self.ended(state).map(Some);
         }
         let ready = self.wait(state, signals, drained_only)?;
-        if ready.signal {
-            if let Some(end) = self.signalled(state, signals) {
-                return Ok(Some(end));
-            }
+        if ready.signal
+            && let Some(end) = self.signalled(state, signals)
+        {
+            return Ok(Some(end));
         }
         for n in [0, 1] {
             if ready.out[n] {

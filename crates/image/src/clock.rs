@@ -19,7 +19,7 @@ pub fn rfc3339(since_1970: Duration) -> String {
 
 /// Year, month and day of a day since 1970.
 fn date(mut days: u64) -> (u64, u64, u64) {
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     // 400 years have a fixed number of days, which bounds the loops.
     let mut year = 1970 + days / 146_097 * 400;
     days %= 146_097;

@@ -26,7 +26,7 @@ fn split(path: &Path) -> Option<(i32, &Path)> {
     let fixed = (parts.next()?, parts.next()?.as_os_str());
     let pid = parts.next()?.as_os_str().to_str()?.parse().ok()?;
     let root = parts.next()?.as_os_str();
-    (fixed == (Component::RootDir, "proc".as_ref()) && root == "root").then(|| (pid, parts.as_path()))
+    (fixed == (Component::RootDir, "proc".as_ref()) && root == "root").then_some((pid, parts.as_path()))
 }
 
 /// Clones the mount at such a path, with what is mounted below it.

@@ -61,10 +61,11 @@ fn in_front(
 
 /// The exit code; for one that the kernel killed for memory, a word about it.
 fn report_end(engine: &Engine, spec: &ContainerSpec, end: End) -> Outcome {
-    if end == End::Exited(137) && !spec.auto_remove {
-        if engine.get(&spec.id).is_ok_and(|container| container.state.oom_killed) {
-            crate::error::warn(&format!("container `{}` was killed because it ran out of memory", spec.name));
-        }
+    if end == End::Exited(137)
+        && !spec.auto_remove
+        && engine.get(&spec.id).is_ok_and(|container| container.state.oom_killed)
+    {
+        crate::error::warn(&format!("container `{}` was killed because it ran out of memory", spec.name));
     }
     Ok(end.code())
 }

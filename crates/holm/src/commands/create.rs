@@ -54,10 +54,10 @@ pub fn run(context: &Context, flags: &Run) -> Outcome {
 /// Names the file that a complaint of the runtime is about, which only knows its content.
 fn not_started(spec: &ContainerSpec, error: holm_pod::Error) -> Failure {
     let mut failure = Failure::from(error);
-    if let Profile::Named(path) = &spec.security.seccomp {
-        if failure.message.contains("seccomp") {
-            failure.causes.push(format!("the profile is `{path}`"));
-        }
+    if let Profile::Named(path) = &spec.security.seccomp
+        && failure.message.contains("seccomp")
+    {
+        failure.causes.push(format!("the profile is `{path}`"));
     }
     failure
 }

@@ -73,10 +73,10 @@ impl Progress for Bars {
     }
 
     fn advance(&self, id: &str, bytes: u64) {
-        if let Form::Bars { each, .. } = &self.form {
-            if let Some(bar) = each.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
-                bar.inc(bytes);
-            }
+        if let Form::Bars { each, .. } = &self.form
+            && let Some(bar) = each.lock().unwrap_or_else(PoisonError::into_inner).get(id)
+        {
+            bar.inc(bytes);
         }
     }
 

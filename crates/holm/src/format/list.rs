@@ -39,7 +39,7 @@ pub fn render(columns: Columns, form: Form, rows: &[Value]) -> Result<String, Fa
     match (form.format, form.output) {
         (Some("json"), _) => templated("{{json .}}", rows),
         (Some(format), _) => match format.strip_prefix("table") {
-            Some(template) if template.is_empty() => tabled(columns, columns.default, rows, form.width),
+            Some("") => tabled(columns, columns.default, rows, form.width),
             Some(template) if template.starts_with(char::is_whitespace) => {
                 tabled(columns, template.trim_start(), rows, None)
             }

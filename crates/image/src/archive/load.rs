@@ -178,10 +178,10 @@ fn plan_oci(
         }
         Ok(ManifestOrIndex::Index(index)) if depth < 3 => {
             for entry in index.manifests.iter().filter(|entry| names::fits_this_machine(entry)) {
-                if let Some(bytes) = content.document(&blob_path(&entry.digest)) {
-                    if crate::hash::matches(&entry.digest, bytes) {
-                        return plan_oci(content, &entry.media_type, bytes, names, depth + 1, planned);
-                    }
+                if let Some(bytes) = content.document(&blob_path(&entry.digest))
+                    && crate::hash::matches(&entry.digest, bytes)
+                {
+                    return plan_oci(content, &entry.media_type, bytes, names, depth + 1, planned);
                 }
             }
             Ok(())

@@ -221,11 +221,12 @@ impl Evaluator {
             return self.operand(first, pipeline, dot);
         }
         // The one method with an argument that docker's lists have.
-        if let (Operand::Field(chain), [argument], None) = (first, rest, &piped) {
-            if chain.len() == 1 && chain[0] == "Label" {
-                let key = self.operand(argument, pipeline, dot)?;
-                return Ok(label(&dot.value, key.value.as_str().unwrap_or_default()).into());
-            }
+        if let (Operand::Field(chain), [argument], None) = (first, rest, &piped)
+            && chain.len() == 1
+            && chain[0] == "Label"
+        {
+            let key = self.operand(argument, pipeline, dot)?;
+            return Ok(label(&dot.value, key.value.as_str().unwrap_or_default()).into());
         }
         error(pipeline, "can't give argument to non-function")
     }

@@ -78,7 +78,7 @@ fn error<T>(why: impl Into<String>, at: usize) -> Result<T, TemplateError> {
 /// How a block ended.
 enum End {
     Text,
-    End,
+    Keyword,
     Else(Vec<Token>, String, usize),
 }
 
@@ -95,7 +95,7 @@ pub fn nodes(text: &str) -> Result<Vec<Node>, TemplateError> {
     let mut nodes = Vec::new();
     match parser.block(&mut nodes)? {
         End::Text => Ok(nodes),
-        End::End => error("{{end}} without a block", text.len()),
+        End::Keyword => error("{{end}} without a block", text.len()),
         End::Else(_, _, at) => error("{{else}} without a block", at),
     }
 }
@@ -116,7 +116,7 @@ impl Parser {
                 None => return error("an action is empty", at),
             };
             match keyword.as_str() {
-                "end" => return Ok(End::End),
+                "end" => return Ok(End::Keyword),
                 "else" => return Ok(End::Else(tokens[1..].to_vec(), source, at)),
                 "if" | "with" => nodes.push(self.condition(keyword == "with", &tokens[1..], source, at)?),
                 "range" => nodes.push(self.range(&tokens[1..], source, at)?),
@@ -175,7 +175,7 @@ impl Parser {
     fn otherwise(&mut self, tokens: &[Token], source: String, at: usize) -> Result<Vec<Node>, TemplateError> {
         match tokens {
             [] => match self.nested(at)? {
-                (body, End::End) => Ok(body),
+                (body, End::Keyword) => Ok(body),
                 _ => error("a second {{else}} in one block", at),
             },
             [Token::Word(word), rest @ ..] if word == "if" || word == "with" => {
