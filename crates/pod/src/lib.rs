@@ -27,4 +27,3 @@ pub use engine::{Engine, new_id};
 pub use error::Error;
 pub use holm_container::cgroup::Driver as CgroupDriver;
 pub use model::*;
-pub use plan::parse_signal;

@@ -18,7 +18,6 @@ use holm_spec::oci::runtime::{IdMapping, Linux, Namespace, NamespaceKind, Root, 
 
 use crate::Error;
 
-pub use process::parse_signal;
 pub(crate) use process::{exec_process, stop_signal};
 pub(crate) use resource::{limits_of_update, named_devices};
 

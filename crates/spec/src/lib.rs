@@ -8,6 +8,7 @@ pub mod id;
 pub mod oci;
 pub mod protocol;
 pub mod quantity;
+pub mod signal;
 pub mod state;
 
 pub use digest::{Digest, DigestError};

@@ -36,7 +36,7 @@ pub fn run(context: &Context, flags: &Run) -> Outcome {
         return Err(not_a_terminal());
     }
     let engine = context.engine()?;
-    let spec = make(context, &engine, container).map_err(Failure::before_start)?;
+    let spec = make(context, &engine, container, true).map_err(Failure::before_start)?;
     let size = if container.tty { terminal::size() } else { None };
     let started = engine.start(&spec.id, StartIo { attach: attached, size });
     let started = started.map_err(|error| not_started(&spec, error).before_start())?;
@@ -65,7 +65,7 @@ fn not_started(spec: &ContainerSpec, error: holm_pod::Error) -> Failure {
 /// `holm create`
 pub fn create(context: &Context, flags: &Create) -> Outcome {
     let engine = context.engine()?;
-    let spec = make(context, &engine, &flags.container).map_err(Failure::before_start)?;
+    let spec = make(context, &engine, &flags.container, false).map_err(Failure::before_start)?;
     crate::output::line(spec.id.as_str())?;
     Ok(0)
 }
@@ -80,7 +80,8 @@ pub fn detach_keys(context: &Context, flag: Option<&str>) -> Result<DetachKeys, 
     DetachKeys::parse(flag.unwrap_or(&context.settings.detach_keys.value))
 }
 
-fn make(context: &Context, engine: &Engine, flags: &ContainerFlags) -> Result<ContainerSpec, Failure> {
+/// Makes the container; with `starts`, one that [`Engine::start`] of this same engine starts next.
+fn make(context: &Context, engine: &Engine, flags: &ContainerFlags, starts: bool) -> Result<ContainerSpec, Failure> {
     if let Some(path) = flags.cidfile.as_ref().filter(|path| path.symlink_metadata().is_ok()) {
         return Err(Failure::flag("--cidfile", &path.display().to_string(), "the file is there already")
             .with_hint("remove it if no other container uses it"));
@@ -93,7 +94,7 @@ fn make(context: &Context, engine: &Engine, flags: &ContainerFlags) -> Result<Co
         take_volumes(engine, text, &mut spec)?;
     }
     let root = ImageRoot { config: image.config.config.unwrap_or_default(), layers: image.layers };
-    let spec = create_named(engine, spec, flags.name.is_some(), &root)?;
+    let spec = create_named(engine, spec, flags.name.is_some(), &root, starts)?;
     drop(pin);
     if let Some(path) = &flags.cidfile {
         write_new(path, spec.id.as_str())?;
@@ -156,10 +157,12 @@ fn create_named(
     mut spec: ContainerSpec,
     chosen: bool,
     image: &ImageRoot,
+    starts: bool,
 ) -> Result<ContainerSpec, Failure> {
+    let create = |spec| if starts { engine.create_for_start(spec, image) } else { engine.create(spec, image) };
     let mut attempt = 0;
     loop {
-        match engine.create(spec.clone(), image) {
+        match create(spec.clone()) {
             Err(holm_pod::Error::NameTaken { .. }) if !chosen && attempt < NAME_ATTEMPTS * 2 => {
                 attempt += 1;
                 spec.name = generated(attempt > NAME_ATTEMPTS)?;

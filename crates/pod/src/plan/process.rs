@@ -7,6 +7,7 @@ use holm_container::user::ResolvedUser;
 use holm_spec::container::{ContainerSpec, Profile};
 use holm_spec::oci::image::RunConfig;
 use holm_spec::oci::runtime::{Capabilities, Process, Spec, User};
+use holm_spec::signal;
 
 use super::{Facts, host_name};
 use crate::Error;
@@ -193,61 +194,5 @@ pub(super) fn selinux_label(spec: &ContainerSpec, facts: &Facts, of_files: bool)
 /// The signal that asks the container to stop: by name or number, SIGTERM where it is neither.
 pub(crate) fn stop_signal(spec: &ContainerSpec, image: &RunConfig) -> i32 {
     let text = spec.stop_signal.as_deref().or(image.stop_signal.as_deref()).unwrap_or("SIGTERM");
-    parse_signal(text).unwrap_or(signal::TERM)
-}
-
-/// Numbers of this architecture's signals by name, with or without `SIG`; `RTMIN+n` and plain numbers too.
-pub fn parse_signal(text: &str) -> Option<i32> {
-    if let Ok(number) = text.parse::<i32>() {
-        return (1..=64).contains(&number).then_some(number);
-    }
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    if let Some(offset) = name.strip_prefix("RTMIN") {
-        let offset: i32 = if offset.is_empty() { 0 } else { offset.strip_prefix('+')?.parse().ok()? };
-        return (0..=30).contains(&offset).then_some(34 + offset);
-    }
-    if let Some(offset) = name.strip_prefix("RTMAX") {
-        let offset: i32 = if offset.is_empty() { 0 } else { offset.strip_prefix('-')?.parse().ok()? };
-        return (0..=30).contains(&offset).then_some(64 - offset);
-    }
-    signal::NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
-}
-
-/// Signal numbers that x86, arm and riscv share. *Source*: signal(7).
-mod signal {
-    pub(super) const TERM: i32 = 15;
-    pub(super) const NAMES: [(&str, i32); 31] = [
-        ("HUP", 1),
-        ("INT", 2),
-        ("QUIT", 3),
-        ("ILL", 4),
-        ("TRAP", 5),
-        ("ABRT", 6),
-        ("BUS", 7),
-        ("FPE", 8),
-        ("KILL", 9),
-        ("USR1", 10),
-        ("SEGV", 11),
-        ("USR2", 12),
-        ("PIPE", 13),
-        ("ALRM", 14),
-        ("TERM", 15),
-        ("STKFLT", 16),
-        ("CHLD", 17),
-        ("CONT", 18),
-        ("STOP", 19),
-        ("TSTP", 20),
-        ("TTIN", 21),
-        ("TTOU", 22),
-        ("URG", 23),
-        ("XCPU", 24),
-        ("XFSZ", 25),
-        ("VTALRM", 26),
-        ("PROF", 27),
-        ("WINCH", 28),
-        ("IO", 29),
-        ("PWR", 30),
-        ("SYS", 31),
-    ];
+    signal::parse(text).unwrap_or(signal::TERM)
 }
