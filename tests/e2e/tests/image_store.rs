@@ -57,3 +57,14 @@ fn image_is_found_by_id_and_by_its_beginning() {
     scratch.holm(["rmi", "-f", &digits[..12]]).ok();
     scratch.holm(["images", "-q"]).ok().says("");
 }
+
+/// As many layers as the format's makers allow, and more than one mount option of old kernels could name.
+#[test]
+fn image_of_128_layers_runs_with_all_of_them() {
+    let scratch = Scratch::new();
+    let layer = |n: u32| Layer::plain(&Tar::new().with(Entry::file(format!("many/{n}"), n.to_string())).finish());
+    let layers = std::iter::once(busybox_layer()).chain((1..128).map(layer));
+    let archive = scratch.write("many.tar", Image::new(layers).docker_archive("localhost/many:1"));
+    scratch.holm(["load", "-q", "-i"]).arg(&archive).ok();
+    scratch.run(["--rm", "localhost/many:1", "sh", "-c", "ls /many | wc -l; cat /many/127"]).ok().says("127\n127");
+}
