@@ -52,6 +52,8 @@ fn keepers(run: &dyn Fn() -> Option<Command>, engine: &dyn Fn() -> Option<Comman
     for name in &names {
         time(run().expect("an engine").args(["--name", name, IMAGE, "sleep", "100000"]));
     }
+    // What a start leaves in memory for a moment is not what stays.
+    std::thread::sleep(std::time::Duration::from_millis(500));
     let values = names.iter().map(|name| {
         let mut inspect = engine().expect("an engine");
         let output = inspect.args(["inspect", "--format", "{{.State.Pid}}", name]).output().expect("inspect");

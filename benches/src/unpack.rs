@@ -1,7 +1,11 @@
-//! Pull and unpack of an image of some 200 MB from a registry on loopback: a Debian system in one layer, and a generated
+//! Pull and unpack of images of some 200 MB from a registry on loopback: a Debian system in one layer, and a generated
 //! tree in six.
+//!
+//! Each round pulls another image of the same kind and nothing is removed before the end: ext4 goes out of its way not to
+//! use again the inodes of what was just removed, and that would be measured instead.
 
-use std::path::PathBuf;
+use std::cell::Cell;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -16,54 +20,69 @@ const ROUNDS: usize = 3;
 /// Measures it.
 pub fn measure(peers: &Peers) -> Vec<Table> {
     let registry = Registry::start(RegistryOptions::default());
-    let debian = debian_image(&Debian { name: "redis", packages: "redis-server", entrypoint: &["redis-server"] });
-    let cases =
-        [("debian", "a Debian system in one layer", debian), ("layers", "six layers of many files", generated(peers))];
-    let measure = |(name, title, layout): (&str, &str, PathBuf)| {
-        let reference = format!("bench/{name}:1");
-        registry.push_layout(&layout, "test", &reference);
-        one(peers, &registry.reference(&reference), name, title)
+    let push = |name: &str, image: &Image, round: usize| {
+        let layout = peers.folder().join("layout");
+        image.write_layout(&layout, "test");
+        registry.push_layout(&layout, "test", &format!("bench/{name}:{round}"));
+        std::fs::remove_dir_all(&layout).expect("remove a layout");
     };
-    cases.into_iter().map(measure).collect()
+    let debian = debian_tar(peers.folder());
+    for round in 0..=ROUNDS {
+        push("debian", &Image::new([marked(&debian, round)]), round);
+        push("layers", &generated(round), round);
+    }
+    let of = |name: &str| registry.reference(&format!("bench/{name}"));
+    vec![
+        one(peers, &of("debian"), "unpack-debian", "a Debian system in one layer"),
+        one(peers, &of("layers"), "unpack-layers", "six layers of many files"),
+    ]
 }
 
-fn one(peers: &Peers, reference: &str, name: &str, title: &str) -> Table {
-    let pull = |mut engine: Command, more: &[&str]| -> Duration {
-        engine.arg("pull").arg("-q").args(more).arg(reference);
-        time(&mut engine)
+fn one(peers: &Peers, repository: &str, name: &str, title: &str) -> Table {
+    let puller = |engine: fn(&Peers) -> Option<Command>, more: &'static [&'static str]| {
+        let round = Cell::new(0);
+        move || -> Duration {
+            // What the one before left to be written must not be this one's burden.
+            time(&mut Command::new("sync"));
+            let mut command = engine(peers).expect("an engine");
+            command.args(["pull", "-q"]).args(more).arg(format!("{repository}:{}", round.replace(round.get() + 1)));
+            time(&mut command)
+        }
     };
-    // What the one before left to be written must not be the next one's burden.
-    let forget = |mut engine: Command| {
-        time(engine.args(["rmi", "-f", reference]));
-        time(&mut Command::new("sync"));
-    };
-    let mut rows = vec![Contender::new("holm pull", || {
-        let elapsed = pull(peers.holm(), &[]);
-        forget(peers.holm());
-        elapsed
-    })];
+    let mut rows = vec![Contender::new("holm pull", puller(|peers| Some(peers.holm()), &[]))];
     if peers.podman().is_some() {
-        rows.push(Contender::new("podman pull", || {
-            let elapsed = pull(peers.podman().expect("podman"), &["--tls-verify=false"]);
-            forget(peers.podman().expect("podman"));
-            elapsed
-        }));
+        rows.push(Contender::new("podman pull", puller(Peers::podman, &["--tls-verify=false"])));
     }
     if peers.docker().is_some() {
-        rows.push(Contender::new("docker pull", || {
-            let elapsed = pull(peers.docker().expect("docker"), &[]);
-            forget(peers.docker().expect("docker"));
-            elapsed
-        }));
+        rows.push(Contender::new("docker pull", puller(Peers::docker, &[])));
     }
-    let table =
-        Table::new(&format!("unpack-{name}"), &format!("Pull and unpack: {title}"), "ms", in_turns(ROUNDS, rows));
+    let table = Table::new(name, &format!("Pull and unpack: {title}"), "ms", in_turns(ROUNDS, rows));
     table.at_most_of("podman pull", 0.5)
 }
 
+/// The plain tar of a Debian system of some 200 MB.
+fn debian_tar(folder: &Path) -> Vec<u8> {
+    let system = Debian { name: "bench", packages: "redis-server,python3,git,perl", entrypoint: &["bash"] };
+    let blobs = debian_image(&system).join("blobs/sha256");
+    let sizes = std::fs::read_dir(blobs).expect("list blobs").flatten();
+    let largest = sizes.max_by_key(|entry| entry.metadata().map_or(0, |found| found.len())).expect("a layer");
+    let tar = folder.join("debian.tar");
+    let script = "gzip -dc \"$1\" >\"$2\"";
+    time(Command::new("sh").args(["-c", script, "sh"]).arg(largest.path()).arg(&tar));
+    let bytes = std::fs::read(&tar).expect("read a layer");
+    std::fs::remove_file(tar).expect("remove a file");
+    bytes
+}
+
+/// The layer with one file more, so that it is another.
+fn marked(tar: &[u8], round: usize) -> Layer {
+    let mark = Tar::new().with(Entry::file("mark", round.to_string())).unfinished();
+    Layer::gzip(&[&mark, tar].concat())
+}
+
 /// Six layers of 700 files each, some 200 MB, half of it hard to compress.
-fn generated(peers: &Peers) -> PathBuf {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+fn generated(round: usize) -> Image {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64 + round as u64;
     let mut noise = || {
         state ^= state << 13;
         state ^= state >> 7;
@@ -80,7 +99,5 @@ fn generated(peers: &Peers) -> PathBuf {
         });
         Layer::gzip(&Tar::new().with_all(files).finish())
     });
-    let layout = peers.folder().join("generated");
-    Image::new(layers).write_layout(&layout, "test");
-    layout
+    Image::new(layers)
 }
