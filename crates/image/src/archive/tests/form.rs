@@ -101,7 +101,7 @@ fn oci_index_of_platforms_gives_this_machines_image() {
     let top = json!({"schemaVersion": 2, "manifests": [{"mediaType": "application/vnd.oci.image.index.v1+json",
         "digest": hash::sha256(&index), "size": index.len(),
         "annotations": {"org.opencontainers.image.ref.name": "quay.io/a/b:1"}}]});
-    let mut tar = Tar::new().file("oci-layout", b"{}");
+    let mut tar = Tar::new().file("oci-layout", br#"{"imageLayoutVersion": "1.0.0"}"#);
     for blob in [&index, &mine_m, &other_m, &mine, &other, &a, &b] {
         tar = tar.file(&content::blob_path(&hash::sha256(blob)), blob);
     }
