@@ -58,6 +58,13 @@ pub struct Refusal {
 
 /// Parses the arguments behind the program's name.
 pub fn parse(arguments: &[OsString]) -> Result<Invocation, Refusal> {
+    if let Some((first, rest)) = arguments.split_first()
+        && first == "help"
+    {
+        // `holm help run` is what fingers type for `holm run --help`.
+        let asked: Vec<OsString> = rest.iter().cloned().chain(["--help".into()]).collect();
+        return parse(&asked);
+    }
     let path = wanted_path(arguments);
     if path.is_empty() && !arguments.iter().any(|a| a.to_str().is_some_and(|a| a.starts_with('-'))) {
         return match arguments.first() {

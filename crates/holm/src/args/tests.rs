@@ -140,3 +140,14 @@ fn shell_words(line: &str) -> Vec<String> {
 fn the_whole_tree_is_consistent() {
     full_tree().debug_assert();
 }
+
+#[test]
+fn help_as_a_word_is_help_as_a_flag() {
+    let text = |words: &[&str]| {
+        let words: Vec<std::ffi::OsString> = words.iter().map(Into::into).collect();
+        super::parse(&words).map(|_| ()).unwrap_err()
+    };
+    assert_eq!(text(&["help"]).text, text(&["--help"]).text);
+    assert_eq!(text(&["help", "run"]).text, text(&["run", "--help"]).text);
+    assert_eq!(text(&["help", "run"]).code, 0);
+}
