@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use crate::args::{self, Command, Refusal};
 use crate::error::{CODE_HOLM, Failure};
-use crate::settings;
+use crate::{log, settings};
 use context::Context;
 
 /// What a command gives back: its exit code, or why it failed.
@@ -48,8 +48,10 @@ pub fn main() -> ExitCode {
     match args::parse(&arguments) {
         Ok(invocation) => {
             let variable = |name: &str| std::env::var_os(name);
-            let outcome = settings::load(&invocation.globals, &variable)
-                .and_then(|settings| dispatch(&Context::new(settings), invocation.command));
+            let outcome = settings::load(&invocation.globals, &variable).and_then(|settings| {
+                log::set_level(&settings.log_level.value);
+                dispatch(&Context::new(settings), invocation.command)
+            });
             finish(outcome)
         }
         Err(refusal) => refuse(&refusal),

@@ -7,6 +7,7 @@ mod commands;
 pub mod error;
 pub mod format;
 pub mod intent;
+mod log;
 mod output;
 mod session;
 pub mod settings;

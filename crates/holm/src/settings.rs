@@ -177,7 +177,7 @@ fn resolve(globals: &Globals, variable: &dyn Fn(&str) -> Option<OsString>, files
         Err(failure)
     };
     let drivers = ["auto", "cgroupfs", "systemd"];
-    let levels = ["error", "warn", "info", "debug"];
+    let levels = crate::log::LEVELS;
     Ok(Settings {
         data_root: path(("--data-root", &globals.data_root), "HOLM_DATA_ROOT", |f| &f.data_root, data())?,
         run_root: path(("--run-root", &globals.run_root), "HOLM_RUN_ROOT", |f| &f.run_root, run())?,

@@ -68,6 +68,8 @@ pub struct StartIo {
 pub struct Started {
     /// PID of its init on the host.
     pub pid: i32,
+    /// What was asked for and this machine cannot do, for its administrator.
+    pub warnings: Vec<String>,
     /// Connection to its supervisor, on which `Wait` has been asked already: the next [`holm_spec::protocol::Reply::Exited`] is the end of the
     /// container (after its removal with `--rm`). Resize and kill go over it too.
     pub control: Connection,

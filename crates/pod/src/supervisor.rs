@@ -227,7 +227,9 @@ impl Supervisor {
 
     fn tell_start(&mut self, pid: i32) {
         let first = self.clients.first().map(|c| c.number);
-        self.reply(first, &Reply::Started { exec: 0, pid }, &[]);
+        let warnings =
+            self.running.as_ref().and_then(|r| r.cgroup.as_ref()).map_or_else(Vec::new, |g| g.warnings().to_vec());
+        self.reply(first, &Reply::Started { exec: 0, pid, warnings }, &[]);
     }
 
     /// Writes the record of the start and listens for commands. A container that has ended by now and is removed at its end

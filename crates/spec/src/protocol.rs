@@ -82,6 +82,9 @@ pub enum Reply {
         exec: u32,
         /// Its PID on the host.
         pid: i32,
+        /// What was asked for and could not be done, but did not keep it from running.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<String>,
     },
     /// It ended.
     Exited {

@@ -224,3 +224,12 @@ fn init_reaps_orphans_and_passes_signals() {
     scratch.holm(["rm", "tidy"]).ok();
     leaks.assert_none();
 }
+
+#[test]
+fn log_level_shows_the_steps_and_is_quiet_otherwise() {
+    let scratch = Scratch::with_busybox();
+    let quiet = scratch.run(["--rm", BUSYBOX, "true"]).ok();
+    assert_eq!(quiet.stderr, "", "{quiet}");
+    let talk = scratch.holm(["--log-level", "debug", "run", "--rm", BUSYBOX, "true"]).ok();
+    assert!(talk.stderr.contains("made from image sha256:") && talk.stderr.contains("runs as PID"), "{talk}");
+}

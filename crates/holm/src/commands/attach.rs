@@ -79,7 +79,11 @@ pub fn start(context: &Context, flags: &Start) -> Outcome {
             match engine.start(&id, StartIo::default()) {
                 // It is what was asked for.
                 Err(holm_pod::Error::WrongState { status: "running", .. }) => Ok(()),
-                other => other.map(drop).map_err(Failure::from),
+                other => {
+                    let started = other.map_err(Failure::from)?;
+                    started.warnings.iter().for_each(|text| crate::log::warn_administrator(text));
+                    Ok(())
+                }
             }
         });
     }

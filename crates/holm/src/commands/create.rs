@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::time::Instant;
 
 use holm_image::pull::PullPolicy;
 use holm_image::reference::Reference;
@@ -19,6 +20,7 @@ use crate::args::create::{ContainerFlags, Create, Run};
 use crate::error::{CODE_HOLM, Failure};
 use crate::format::time;
 use crate::intent::{self, Around, Identity, name};
+use crate::log;
 use crate::terminal::{self, DetachKeys};
 
 /// Made-up names that are tried before a number is put behind them.
@@ -35,11 +37,16 @@ pub fn run(context: &Context, flags: &Run) -> Outcome {
     if attached && container.tty && container.interactive && !terminal::is_terminal(terminal::stdin()) {
         return Err(not_a_terminal());
     }
+    let begun = Instant::now();
     let engine = context.engine()?;
+    log::debug(begun, || "engine opened, leftovers looked for".to_owned());
     let spec = make(context, &engine, container, true).map_err(Failure::before_start)?;
     let size = if container.tty { terminal::size() } else { None };
+    log::debug(begun, || format!("container {} made from image {}", spec.id.short(), spec.image_id));
     let started = engine.start(&spec.id, StartIo { attach: attached, size });
     let started = started.map_err(|error| not_started(&spec, error).before_start())?;
+    log::debug(begun, || format!("its program runs as PID {}", started.pid));
+    started.warnings.iter().for_each(|text| log::warn_administrator(text));
     if let Some(path) = &container.pidfile {
         write_new(path, &started.pid.to_string())?;
     }

@@ -169,7 +169,7 @@ impl Engine {
         let fds: Vec<BorrowedFd<'_>> =
             stdio.iter().flat_map(|s| [s.stdin.as_fd(), s.stdout.as_fd(), s.stderr.as_fd()]).collect();
         match control.ask("execute", &name, &request, &fds)? {
-            Some((Reply::Started { exec, pid }, fds)) => {
+            Some((Reply::Started { exec, pid, .. }, fds)) => {
                 Ok(ExecStarted { exec, pid, control, console: fds.into_iter().next() })
             }
             _ => Err(self.not_running(id, "execute in", name)),

@@ -36,7 +36,9 @@ impl Engine {
         let launched = launch(Launch { roots: &self.roots, id, record, state, lock: run_lock, io })?;
         let control = Connection::new(launched.control);
         match control.receive()? {
-            Some((Reply::Started { pid, .. }, _)) => Ok(Started { pid, control, stream: launched.stream }),
+            Some((Reply::Started { pid, warnings, .. }, _)) => {
+                Ok(Started { pid, warnings, control, stream: launched.stream })
+            }
             Some((Reply::Failed { message, hint, code }, _)) => Err(Error::Start { name, message, hint, code }),
             _ => {
                 self.recover_container(id)?;

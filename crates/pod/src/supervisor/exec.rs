@@ -48,7 +48,7 @@ impl Supervisor {
             Ok((number, pid)) => {
                 let terminal = self.exec_by_number(number).and_then(|e| e.terminal.as_ref()?.try_clone().ok());
                 let fds: Vec<BorrowedFd<'_>> = terminal.iter().map(AsFd::as_fd).collect();
-                self.reply(Some(client), &Reply::Started { exec: number, pid }, &fds);
+                self.reply(Some(client), &Reply::Started { exec: number, pid, warnings: Vec::new() }, &fds);
                 if detach {
                     self.execs.iter_mut().filter(|e| e.number == number).for_each(|e| e.terminal = None);
                 }
