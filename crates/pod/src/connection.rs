@@ -1,5 +1,6 @@
 //! A command's connection to a supervisor.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use holm_spec::oci::runtime::ConsoleSize;
@@ -25,9 +26,13 @@ impl Connection {
         Self { socket }
     }
 
-    /// Sends a request without waiting for its reply.
+    /// Sends a request without waiting for its reply. A supervisor that ended meanwhile is no error here: whoever reads its
+    /// words next hears the last ones, or that it is gone.
     pub fn send(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
-        wire::send(self.socket.as_fd(), request, descriptors).map_err(|e| Error::io("ask", "the supervisor", e))
+        match wire::send(self.socket.as_fd(), request, descriptors) {
+            Err(e) if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => Ok(()),
+            other => other.map_err(|e| Error::io("ask", "the supervisor", e)),
+        }
     }
 
     /// Waits for the next reply; `None` when the supervisor is gone.
@@ -58,10 +63,7 @@ impl Connection {
         request: &Request,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<Option<(Reply, Vec<OwnedFd>)>, Error> {
-        // A supervisor that ended meanwhile is no error here: the caller looks at the state.
-        if self.send(request, descriptors).is_err() {
-            return Ok(None);
-        }
+        self.send(request, descriptors)?;
         match self.receive()? {
             Some((Reply::Failed { message, code, .. }, _)) => {
                 Err(Error::Refused { verb, name: name.to_owned(), message, code })
