@@ -59,16 +59,18 @@ impl Sample {
     }
 }
 
-/// Runs all contenders in turn, `rounds` times after one unmeasured round; values are milliseconds.
+/// Runs all contenders in turn, `rounds` times after one unmeasured round; values are milliseconds. Each round begins with
+/// another, so that no one always runs while the same neighbour's leavings are still being cleared away.
 pub fn in_turns(rounds: usize, mut contenders: Vec<Contender<'_>>) -> Vec<Sample> {
     let mut values: Vec<Vec<f64>> = contenders.iter().map(|_| Vec::new()).collect();
     for contender in &mut contenders {
         (contender.once)();
     }
     for round in 0..rounds {
-        for (at, contender) in contenders.iter_mut().enumerate() {
-            if round % contender.every == 0 {
-                values[at].push((contender.once)().as_secs_f64() * 1000.0);
+        for turn in 0..contenders.len() {
+            let at = (round + turn) % contenders.len();
+            if round % contenders[at].every == 0 {
+                values[at].push((contenders[at].once)().as_secs_f64() * 1000.0);
             }
         }
     }
