@@ -11,13 +11,15 @@ use holm_spec::digest::Algorithm;
 pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 8] = [
     ("reference", reference, reference_seeds),
     ("manifest", manifest, manifest_seeds),
     ("config", config, config_seeds),
     ("layer", layer, layer_seeds),
     ("seccomp_profile", seccomp_profile, seccomp_seeds),
     ("template", template, template_seeds),
+    ("www_authenticate", www_authenticate, www_authenticate_seeds),
+    ("registries_conf", registries_conf, registries_conf_seeds),
 ];
 
 /// An image reference; what parses is written back and parses to the same.
@@ -64,6 +66,31 @@ pub fn template(bytes: &[u8]) {
         let value = serde_json::json!({ "Name": "/x", "List": ["a", "b"], "Map": { "k": "v" }, "Yes": true, "N": 7 });
         let _ = parsed.render(&value);
     }
+}
+
+/// The header by which a registry says how to log in.
+pub fn www_authenticate(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = holm_image::registry::parse_challenges(text);
+    }
+}
+
+/// A `registries.conf`.
+pub fn registries_conf(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = holm_image::reference::RegistriesConf::parse(text);
+    }
+}
+
+fn www_authenticate_seeds() -> Vec<Vec<u8>> {
+    let bearer = r#"Bearer realm="https://auth.example/token",service="registry",scope="repository:a/b:pull,push""#;
+    [bearer, r#"Basic realm="x", Bearer realm="y""#].map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
+fn registries_conf_seeds() -> Vec<Vec<u8>> {
+    let text = "unqualified-search-registries = [\"docker.io\"]\n[[registry]]\nprefix = \"*.example.com\"\n\
+        location = \"mirror:5000\"\ninsecure = true\n[[registry.mirror]]\nlocation = \"other\"\n[aliases]\na = \"b/c\"\n";
+    vec![text.as_bytes().to_vec()]
 }
 
 fn reference_seeds() -> Vec<Vec<u8>> {
