@@ -28,7 +28,7 @@ fn intent(line: &[&str]) -> Result<Value, Failure> {
     let subuid = at("%/subuid");
     let around = Around {
         variable: &|name| (name == "FROM_HOST").then(|| "here".to_owned()),
-        folder: PathBuf::from("/work/here"),
+        folder: PathBuf::from("/home/here"),
         container: &|name| match name {
             "db" => Ok(ContainerId::from_random(&[0xdb; 32])),
             _ => Err(Failure::new(format!("cannot find container `{name}`"))),
@@ -148,7 +148,7 @@ fn volumes_in_short_form() {
             ("/mounts/0/read_only", json!(false)),
         ],
     );
-    check("-v|./x:/y|-v|..:/z|a", &[("/mounts/0/source", json!("/work/here/x")), ("/mounts/1/source", json!("/work"))]);
+    check("-v|./x:/y|-v|..:/z|a", &[("/mounts/0/source", json!("/home/here/x")), ("/mounts/1/source", json!("/home"))]);
     refused("-v|dir/x:/y|a", "--volume", "./dir/x");
     refused("-v|/x:y|a", "--volume", "absolute");
     refused("-v|/x:/|a", "--volume", "root");
