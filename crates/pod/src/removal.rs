@@ -34,9 +34,7 @@ pub(crate) fn dispose(roots: &Roots, id: &ContainerId, record: Option<&Record>, 
     if let Some(record) = record {
         name::release(roots, record.spec.name.as_str(), id);
         if volumes {
-            for mount in record.spec.mounts.iter().filter(|m| m.kind == MountKind::Volume) {
-                volume::remove_if_anonymous(roots, &mount.source, id);
-            }
+            remove_anonymous_volumes(roots, id, record);
         }
         let destroyed = Event::now("container", "destroy", id.as_str())
             .with("name", record.spec.name.as_str())
@@ -51,18 +49,26 @@ pub(crate) fn dispose(roots: &Roots, id: &ContainerId, record: Option<&Record>, 
 pub(crate) fn unmake(roots: &Roots, id: &ContainerId) -> Result<(), Error> {
     let record = roots.read_record(id).ok();
     to_trash(roots, id)?;
-    for mount in record.iter().flat_map(|r| &r.spec.mounts).filter(|m| m.kind == MountKind::Volume) {
-        volume::remove_if_anonymous(roots, &mount.source, id);
+    if let Some(record) = &record {
+        remove_anonymous_volumes(roots, id, record);
     }
     let gone = roots.trash().join(id.as_str());
     remove_tree(&gone).map_err(|e| Error::io("remove", gone.display().to_string(), e))
 }
 
-/// Takes a container out of sight: no command finds it or its name any more. [`dispose`] does the rest.
+/// Takes a container out of sight: no command finds it, its name or its anonymous volumes any more. [`dispose`] does the
+/// rest.
 pub(crate) fn hide(roots: &Roots, id: &ContainerId, record: &Record) -> Result<(), Error> {
     to_trash(roots, id)?;
     name::release(roots, record.spec.name.as_str(), id);
+    remove_anonymous_volumes(roots, id, record);
     Ok(())
+}
+
+fn remove_anonymous_volumes(roots: &Roots, id: &ContainerId, record: &Record) {
+    for mount in record.spec.mounts.iter().filter(|m| m.kind == MountKind::Volume) {
+        volume::remove_if_anonymous(roots, &mount.source, id);
+    }
 }
 
 fn to_trash(roots: &Roots, id: &ContainerId) -> Result<(), Error> {
