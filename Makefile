@@ -24,7 +24,7 @@ lint:
 
 test: setup lint ## every test, as CI runs it
 	cargo build --release --package holm
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 
 bench: ## every benchmark beside the peers, as a table and as target/bench/*.json; RECORD=1 writes docs/benchmarks.md
 	@tools/setup.sh bench
