@@ -55,7 +55,7 @@ pub struct Upper<'a> {
 impl Rootfs {
     /// Stacks `layers`, lowest first, under `upper`; read-only where there is none.
     ///
-    /// *Kernel*: 5.15; `lowerdir+` is used where present (6.5). *Privilege*: CAP_SYS_ADMIN.
+    /// *Kernel*: 5.15; `lowerdir+` is used where present (6.8). *Privilege*: CAP_SYS_ADMIN.
     pub fn overlay(layers: &[PathBuf], upper: Option<Upper<'_>>) -> Result<Self, RootfsError> {
         if layers.len() > MAX_LAYERS {
             return Err(RootfsError::TooManyLayers(layers.len()));
