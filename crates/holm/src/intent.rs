@@ -176,6 +176,8 @@ fn sandbox(flags: &ContainerFlags, around: &Around) -> Result<SandboxSpec, Failu
         hostname: asked.hostname.as_deref().map(|n| namespace::host_name("--hostname", n)).transpose()?,
         domainname: asked.domainname.as_deref().map(|n| namespace::host_name("--domainname", n)).transpose()?,
         network: namespace::network(asked.network.as_deref(), around)?,
+        ports: Vec::new(),
+        publish_all: false,
         pid: namespace::pid(asked.pid.as_deref(), around)?,
         ipc: namespace::ipc(asked.ipc.as_deref(), around)?,
         uts: namespace::private_or_host("--uts", asked.uts.as_deref(), around)?,

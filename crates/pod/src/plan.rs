@@ -151,7 +151,7 @@ fn namespaces(spec: &ContainerSpec, facts: &Facts) -> Result<Vec<Namespace>, Err
         }
     }
     match &sandbox.network {
-        NetworkMode::None => add(NamespaceKind::Network, None),
+        NetworkMode::None | NetworkMode::Networks(_) | NetworkMode::Cni(_) => add(NamespaceKind::Network, None),
         NetworkMode::Host => {}
         NetworkMode::Container(id) => add(NamespaceKind::Network, Some(of(id, "net")?)),
         NetworkMode::Path(path) => add(NamespaceKind::Network, Some(path.clone())),

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::network::{AttachmentSpec, PublishSpec};
 use crate::oci::image::Healthcheck;
 use crate::oci::runtime::Rlimit;
 use crate::{ContainerId, Digest, Name};
@@ -179,6 +180,17 @@ pub enum NetworkMode {
     Container(ContainerId),
     /// A namespace by path.
     Path(PathBuf),
+    /// A namespace of its own, joined to these networks of Holm's; the first one is the way out.
+    Networks(Vec<AttachmentSpec>),
+    /// A namespace of its own, set up by the CNI plugins that the configuration of this name lists.
+    Cni(String),
+}
+
+impl NetworkMode {
+    /// Whether the container has a network namespace that is made for it.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::None | Self::Networks(_) | Self::Cni(_))
+    }
 }
 
 /// User namespace of a container.
@@ -211,6 +223,12 @@ pub struct SandboxSpec {
     /// Network.
     #[serde(default)]
     pub network: NetworkMode,
+    /// Ports of the host that lead to its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PublishSpec>,
+    /// Publish every port that its image exposes, each to a free one.
+    #[serde(default)]
+    pub publish_all: bool,
     /// PID namespace.
     #[serde(default)]
     pub pid: NamespaceMode,

@@ -5,6 +5,7 @@
 pub mod container;
 pub mod digest;
 pub mod id;
+pub mod network;
 pub mod oci;
 pub mod protocol;
 pub mod quantity;

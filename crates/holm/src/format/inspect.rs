@@ -173,7 +173,7 @@ fn network_settings(mode: &NetworkMode) -> Value {
     let networks = match mode {
         NetworkMode::None => json!({"none": endpoint}),
         NetworkMode::Host => json!({"host": endpoint}),
-        NetworkMode::Container(_) | NetworkMode::Path(_) => json!({}),
+        NetworkMode::Container(_) | NetworkMode::Path(_) | NetworkMode::Networks(_) | NetworkMode::Cni(_) => json!({}),
     };
     let sandbox_key = match mode {
         NetworkMode::Path(path) => path.display().to_string(),
