@@ -7,7 +7,7 @@ set -euo pipefail
 purpose=${1:-build}
 build=(gcc make pkg-config curl ca-certificates)
 test=(busybox-static debootstrap skopeo podman runc crun docker-registry apache2-utils redis-tools openssl zstd
-    xz-utils strace umoci gzip util-linux iproute2 procps)
+    xz-utils strace umoci gzip util-linux iproute2 procps nftables)
 bench=(docker.io containerd conmon hyperfine)
 
 case $purpose in
