@@ -3,6 +3,8 @@
 //! ```text
 //! container's process            starter          a SOCK_SEQPACKET pair, closed by exec
 //!   | -- 'C' + descriptor ------> |                the terminal's master side
+//!   | -- 'H' -------------------> |                about to change the root; waits (only if hooks are due then)
+//!   | <- 'G' -------------------- |                go
 //!   | -- 'R' -------------------> |                set up; waits (only if not started at once)
 //!   | <- 'G' -------------------- |                go
 //!   | -- 'E' kind errno text ---> |                failed; the process ends
@@ -29,6 +31,8 @@ pub(crate) struct Channel(OwnedFd);
 pub(crate) enum Message {
     /// The terminal's master side.
     Console(OwnedFd),
+    /// Hooks are due; it waits.
+    HooksDue,
     /// Set up.
     Ready,
     /// The program runs, or the process ended without a word.
@@ -61,7 +65,16 @@ impl Channel {
 
     /// Says that all is set up and waits for the word to go.
     pub(crate) fn ready_and_wait(&self) -> Result<(), StartError> {
-        rustix::net::send(&self.0, b"R", SendFlags::NOSIGNAL).doing(|| "report to the supervisor".into())?;
+        self.say_and_wait(b"R")
+    }
+
+    /// Says that the starter's hooks are due and waits for the word to go.
+    pub(crate) fn wait_for_hooks(&self) -> Result<(), StartError> {
+        self.say_and_wait(b"H")
+    }
+
+    fn say_and_wait(&self, say: &[u8]) -> Result<(), StartError> {
+        rustix::net::send(&self.0, say, SendFlags::NOSIGNAL).doing(|| "report to the supervisor".into())?;
         let mut word = [0; 1];
         let (n, _) = rustix::net::recv(&self.0, &mut word, RecvFlags::empty()).doing(|| "wait for the start".into())?;
         if n == 1 && word == *b"G" { Ok(()) } else { Err(StartError::refused("start: the supervisor is gone")) }
@@ -98,6 +111,7 @@ impl Channel {
             Some([]) => Ok(Message::Closed),
             Some([b'E', rest @ ..]) => Err(StartError::from_packet(rest)),
             Some([b'R']) => Ok(Message::Ready),
+            Some([b'H']) => Ok(Message::HooksDue),
             Some([b'C']) => {
                 let mut fds = control.drain().filter_map(|m| match m {
                     RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use holm_spec::oci::runtime::{Hooks, Linux, NamespaceKind, Process, Spec};
+use holm_spec::oci::runtime::{Linux, NamespaceKind, Process, Spec};
 use holm_sys::process::{self, Child, Fork, clone_flag};
 use rustix::mount::MountPropagationFlags;
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
@@ -11,12 +11,13 @@ use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
 use crate::cgroup::Entry;
 use crate::channel::{self, Channel, Message};
 use crate::error::{Doing, StartError};
+use crate::hook::HookPlan;
 use crate::init::{self, InitPlan};
 use crate::namespace::{self, NamespacePlan};
 use crate::process::ProcessPlan;
 use crate::rootfs::Rootfs;
 use crate::seccomp::Program;
-use crate::{device, hook, join, mount, sysctl};
+use crate::{device, join, mount, sysctl};
 
 /// Where a process's standard streams go.
 #[derive(Debug)]
@@ -65,14 +66,9 @@ pub struct Init {
     pub pidfd: OwnedFd,
     /// Master side of its terminal.
     pub console: Option<OwnedFd>,
-    waiting: Option<Waiting>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    channel: Channel,
-    hooks: Hooks,
-    state: Vec<u8>,
+    /// Until the program runs.
+    channel: Option<Channel>,
+    hooks: Option<HookPlan>,
 }
 
 /// Makes the container's process with all its namespaces and, if `start_now`, its program running.
@@ -80,21 +76,11 @@ struct Waiting {
 /// *Privilege*: CAP_SYS_ADMIN. *Order*: the caller has a single thread and runs protected ([`holm_sys::exe::protect`]).
 /// *Errors*: what failed; no process is left.
 pub fn create(request: Create<'_>) -> Result<Init, StartError> {
-    let hooks = request.spec.hooks.clone().unwrap_or_default();
-    let early = !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() || !hooks.create_container.is_empty();
+    let hooks = HookPlan::new(request.id, request.spec, request.bundle);
     let start_now = request.start_now;
-    let (id, version, bundle) = (request.id, request.spec.oci_version.as_str(), request.bundle);
-    let state = |pid: i32| {
-        serde_json::json!({
-            "ociVersion": version, "id": id, "status": "created", "pid": pid,
-            "bundle": bundle.unwrap_or(Path::new("/")),
-        })
-        .to_string()
-        .into_bytes()
-    };
     let mut request = request;
     let entry = request.cgroup.take();
-    let plan = plan(&mut request, entry.as_ref(), early)?;
+    let plan = plan(&mut request, entry.as_ref(), hooks.as_ref())?;
     let (ours, theirs) = channel::pair()?;
     let v2 = entry.as_ref().and_then(Entry::v2_folder);
     let child = spawn(
@@ -109,39 +95,30 @@ pub fn create(request: Create<'_>) -> Result<Init, StartError> {
     let (child, ours) = child;
     drop(theirs);
     drop(plan);
-    let state = state(child.pid);
-    let mut init = Init {
-        pid: child.pid,
-        pidfd: child.pidfd,
-        console: None,
-        waiting: Some(Waiting { channel: ours, hooks, state }),
-    };
-    let done = init.hear_until_set_up(early, start_now);
+    let mut init = Init { pid: child.pid, pidfd: child.pidfd, console: None, channel: Some(ours), hooks };
+    let done = init.hear_until_set_up(start_now);
     done.map_err(|e| init.abandon(e))?;
     Ok(init)
 }
 
 impl Init {
-    fn hear_until_set_up(&mut self, early: bool, start_now: bool) -> Result<(), StartError> {
-        let waits = early || !start_now;
+    fn hear_until_set_up(&mut self, start_now: bool) -> Result<(), StartError> {
         self.listen()?;
-        if !waits {
-            self.waiting = None;
-            return Ok(());
-        }
-        let Some(waiting) = &self.waiting else { return Ok(()) };
-        hook::run_all(&waiting.hooks.prestart, "prestart", &waiting.state)?;
-        hook::run_all(&waiting.hooks.create_runtime, "createRuntime", &waiting.state)?;
-        hook::run_all(&waiting.hooks.create_container, "createContainer", &waiting.state)?;
-        if start_now { self.start_waiting() } else { Ok(()) }
+        if start_now { self.program_runs() } else { Ok(()) }
     }
 
-    /// Hears the process out until it is set up or runs its program.
+    /// Hears the process out until it waits for the start or runs its program; what it waits for meanwhile is done.
     fn listen(&mut self) -> Result<(), StartError> {
-        let Some(waiting) = &self.waiting else { return Ok(()) };
+        let Some(channel) = &self.channel else { return Ok(()) };
         loop {
-            match waiting.channel.hear()? {
+            match channel.hear()? {
                 Message::Console(master) => self.console = Some(master),
+                Message::HooksDue => {
+                    if let Some(plan) = &self.hooks {
+                        plan.run_in_runtime(self.pid)?;
+                    }
+                    channel.go()?;
+                }
                 Message::Ready | Message::Closed => return Ok(()),
             }
         }
@@ -153,21 +130,26 @@ impl Init {
     }
 
     fn start_waiting(&mut self) -> Result<(), StartError> {
-        let Some(waiting) = &self.waiting else {
+        let Some(channel) = &self.channel else {
             return Err(StartError::refused("start the container: it was started before"));
         };
-        waiting.channel.go()?;
+        channel.go()?;
         self.listen()?;
-        let waiting = self.waiting.take();
-        match waiting {
-            Some(waiting) => hook::run_all(&waiting.hooks.poststart, "poststart", &waiting.state),
-            None => Ok(()),
-        }
+        self.program_runs()
     }
 
-    /// Ends and reaps the process after a failure.
+    fn program_runs(&mut self) -> Result<(), StartError> {
+        self.channel = None;
+        self.hooks.as_ref().map_or(Ok(()), |plan| plan.run_poststart(self.pid))
+    }
+
+    /// Ends and reaps the process after a failure. The container is at its end: what failing hooks there would say is less
+    /// than the failure that led here.
     fn abandon(&self, error: StartError) -> StartError {
         end(self.pidfd.as_fd());
+        if let Some(plan) = &self.hooks {
+            plan.run_poststop();
+        }
         error
     }
 }
@@ -178,12 +160,17 @@ fn end(pidfd: BorrowedFd<'_>) {
     let _ = rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
 }
 
-/// Runs hooks after a container was removed. Failures are returned and change nothing.
-pub fn run_poststop_hooks(spec: &Spec, state: &[u8]) -> Result<(), StartError> {
-    spec.hooks.as_ref().map_or(Ok(()), |hooks| hook::run_all(&hooks.poststop, "poststop", state))
+/// Runs the hooks of a container that has ended and was started: all of them, whatever fails. The failures change nothing and
+/// are for a warning.
+pub fn run_poststop_hooks(id: &str, spec: &Spec, bundle: Option<&Path>) -> Vec<StartError> {
+    HookPlan::new(id, spec, bundle).map_or_else(Vec::new, |plan| plan.run_poststop())
 }
 
-fn plan<'a>(request: &mut Create<'a>, entry: Option<&'a Entry>, early: bool) -> Result<InitPlan<'a>, StartError> {
+fn plan<'a>(
+    request: &mut Create<'a>,
+    entry: Option<&'a Entry>,
+    hooks: Option<&'a HookPlan>,
+) -> Result<InitPlan<'a>, StartError> {
     let spec = request.spec;
     let empty = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&empty);
@@ -218,11 +205,12 @@ fn plan<'a>(request: &mut Create<'a>, entry: Option<&'a Entry>, early: bool) -> 
         read_only: linux.readonly_paths.iter().map(PathBuf::from).collect(),
         read_only_root: spec.root.as_ref().is_some_and(|root| root.readonly),
         propagation: propagation(linux.rootfs_propagation.as_deref())?,
-        start_hooks: spec.hooks.as_ref().map(|h| h.start_container.clone()).unwrap_or_default(),
+        root_path: request.bundle.zip(spec.root.as_ref()).map(|(bundle, root)| bundle.join(&root.path)),
+        hooks,
         process: ProcessPlan::new(process, request.init)?,
         seccomp: request.seccomp,
         stdio,
-        wait_for_start: early || !request.start_now,
+        wait_for_start: !request.start_now,
         uid: process.user.uid,
         namespaces,
     })
@@ -376,6 +364,7 @@ pub fn exec(request: Join<'_>) -> Result<Joined, StartError> {
     loop {
         match ours.hear() {
             Ok(Message::Console(master)) => joined.console = Some(master),
+            Ok(Message::HooksDue) => {}
             Ok(Message::Ready | Message::Closed) => return Ok(joined),
             Err(e) => {
                 end(joined.pidfd.as_fd());
