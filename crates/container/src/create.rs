@@ -178,7 +178,8 @@ fn plan<'a>(
         return Err(StartError::refused("start a container without a process"));
     };
     let namespaces = NamespacePlan::new(linux)?;
-    let mounts = mount::plan(&spec.mounts, request.bundle, linux.mount_label.as_deref())?;
+    let users = namespaces.user.as_ref().map(AsFd::as_fd);
+    let mounts = mount::plan(&spec.mounts, request.bundle, linux.mount_label.as_deref(), users)?;
     let wants_groups = mounts.iter().any(|m| matches!(m.source, mount::MountSource::Cgroup));
     let view = match entry {
         Some(entry) if wants_groups => entry.view().doing(|| "show the control groups".into())?,

@@ -13,6 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::layout::{make_folders, now_ns, read_json, with_parents, write_json};
+use crate::owner::Owners;
 use crate::removal::remove_tree;
 use crate::{Engine, Error, Event, PruneReport, Roots, Volume, event, tree};
 
@@ -105,8 +106,8 @@ pub(crate) fn adopt(roots: &Roots, spec: &mut ContainerSpec, image: &RunConfig) 
 }
 
 /// Copies what the image has at `destination` into a volume that is empty. The image is read inside the mounted root only
-/// (CVE-2022-23648).
-pub(crate) fn fill(rootfs: &Rootfs, destination: &str, folder: &Path) -> Result<(), Error> {
+/// (CVE-2022-23648). The volume has the owners' numbers inside, whatever the root file system shows.
+pub(crate) fn fill(rootfs: &Rootfs, destination: &str, folder: &Path, owners: Owners) -> Result<(), Error> {
     let failed = |e: std::io::Error| Error::io("fill the volume from", destination.escape_default().to_string(), e);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let from = match rootfs.open_in_root(Path::new(destination), flags) {
@@ -119,7 +120,7 @@ pub(crate) fn fill(rootfs: &Rootfs, destination: &str, folder: &Path) -> Result<
     if !tree::is_empty(&to).map_err(failed)? {
         return Ok(());
     }
-    tree::copy(&from, &to).map_err(failed)
+    tree::copy(&from, &to, owners).map_err(failed)
 }
 
 /// Removes a container's anonymous volume unless another container uses it. Failures are left to `volume prune`.

@@ -22,4 +22,5 @@ mod programs;
 mod pull;
 mod restart;
 mod run;
+mod users;
 mod volumes;

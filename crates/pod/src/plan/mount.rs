@@ -14,7 +14,7 @@ const DEFAULT_SHM_BYTES: u64 = 64 << 20;
 pub(super) fn mounts(spec: &ContainerSpec, facts: &Facts) -> Result<Vec<Mount>, Error> {
     let mut asked = Vec::new();
     for (mount, source) in spec.mounts.iter().zip(&facts.sources) {
-        asked.push(asked_mount(mount, source)?);
+        asked.push(asked_mount(mount, source, spec.sandbox.userns != UserNamespaceMode::Host)?);
     }
     let mut all = defaults(spec, facts)?;
     all.extend(own_files(facts));
@@ -102,7 +102,7 @@ fn own_files(facts: &Facts) -> Vec<Mount> {
     facts.files.iter().map(own).collect()
 }
 
-fn asked_mount(asked: &MountSpec, source: &Path) -> Result<Mount, Error> {
+fn asked_mount(asked: &MountSpec, source: &Path, has_users: bool) -> Result<Mount, Error> {
     let destination = clean(&asked.destination)?;
     let access = match (asked.read_only, asked.non_recursive) {
         (false, _) => "rw",
@@ -122,6 +122,10 @@ fn asked_mount(asked: &MountSpec, source: &Path) -> Result<Mount, Error> {
             options.push(if asked.non_recursive { "bind" } else { "rbind" }.to_owned());
             options.push(asked.propagation.clone().unwrap_or_else(|| "rprivate".to_owned()));
             options.push(access.to_owned());
+            // A volume has the owners' numbers inside, for whichever containers use it; a bind has the host's.
+            if asked.kind == MountKind::Volume && has_users {
+                options.push("idmap".to_owned());
+            }
             "bind"
         }
     };

@@ -16,6 +16,7 @@ use super::pump::Pump;
 use super::{Running, Supervisor, files, source};
 use crate::error::chain;
 use crate::layout::{boot_id, now_ns, start_ticks};
+use crate::owner::Owners;
 use crate::plan::{Facts, host_name, plan};
 use crate::{Error, volume};
 
@@ -30,11 +31,12 @@ fn join_user_namespace(oci: &mut Spec, users: &OwnedFd) {
 impl Supervisor {
     /// Starts the container; its PID. *Errors*: nothing is left.
     pub(super) fn boot(&mut self, size: Option<ConsoleSize>) -> Result<i32, Error> {
-        let users = self.user_namespace()?;
-        let rootfs = self.rootfs(users.as_ref())?;
+        let owners = Owners::of(&self.roots, &self.record.spec);
+        let users = self.user_namespace(owners)?;
+        let rootfs = self.rootfs(users.as_ref().zip(owners.mapping()))?;
         let (mut facts, held) = self.facts(&rootfs)?;
         let host_name = host_name(&self.record.spec, &facts);
-        facts.files = files::provide(&rootfs, &self.roots.container(&self.id), &self.record.spec, &host_name)?;
+        facts.files = files::provide(&rootfs, &self.roots.container(&self.id), &self.record.spec, &host_name, owners)?;
         let group_path = self.group_path();
         let mut oci = plan(&self.record.spec, &self.record.image_config, &facts, &group_path)?;
         if let Some(users) = &users {
@@ -43,7 +45,7 @@ impl Supervisor {
         if let Some(process) = &mut oci.process {
             process.console_size = size.filter(|_| process.terminal);
         }
-        self.fill_volumes(&rootfs, &facts)?;
+        self.fill_volumes(&rootfs, &facts, owners)?;
         let seccomp = self.seccomp(&oci)?;
         let group = self.group(&oci, &group_path)?;
         let created = self.create(&oci, &rootfs, group.as_ref(), seccomp.as_ref());
@@ -70,25 +72,29 @@ impl Supervisor {
         Error::Start { name: self.record.spec.name.to_string(), message, hint: None, code }
     }
 
-    /// The user namespace of a container that has one of its own: made first, for its root file system is seen through it.
-    fn user_namespace(&self) -> Result<Option<OwnedFd>, Error> {
-        let UserNamespaceMode::Mapped { host_id, size } = self.record.spec.sandbox.userns else { return Ok(None) };
-        let map = [IdMapping { container_id: 0, host_id, size }];
-        let made = namespace::user_namespace(&map, &map);
+    /// The user namespace of a container that has one: made or opened first, for its root file system is seen through it.
+    fn user_namespace(&self, owners: Owners) -> Result<Option<OwnedFd>, Error> {
+        let Some(map) = owners.mapping() else { return Ok(None) };
+        if let UserNamespaceMode::Container(id) = &self.record.spec.sandbox.userns {
+            let pid = source::pids(&self.roots, &self.record.spec).get(id.as_str()).copied();
+            // One that does not run is found out, and told, by the plan.
+            return Ok(pid.and_then(|pid| std::fs::File::open(format!("/proc/{pid}/ns/user")).ok()).map(OwnedFd::from));
+        }
+        let made = namespace::user_namespace(&[map], &[map]);
         made.map(Some).map_err(|e| self.failed(format!("cannot make a user namespace: {e}"), 125))
     }
 
-    fn rootfs(&self, users: Option<&OwnedFd>) -> Result<Rootfs, Error> {
+    fn rootfs(&self, users: Option<(&OwnedFd, IdMapping)>) -> Result<Rootfs, Error> {
         let folder = self.roots.container(&self.id);
         let (upper, work) = (folder.join("upper"), folder.join("work"));
         // What is removed at its end needs no syncing; a volatile overlay cannot be mounted a second time, though.
         let volatile = self.record.spec.auto_remove && self.record.spec.restart == RestartPolicy::No;
         let upper = Upper { upper: &upper, work: &work, volatile };
-        let made = match (users, &self.record.spec.sandbox.userns) {
-            (Some(users), UserNamespaceMode::Mapped { host_id, .. }) => {
-                Rootfs::overlay_mapped(&self.record.layers, upper, users.as_fd(), (*host_id, *host_id))
+        let made = match users {
+            Some((users, map)) => {
+                Rootfs::overlay_mapped(&self.record.layers, upper, users.as_fd(), (map.host_id, map.host_id))
             }
-            _ => Rootfs::overlay(&self.record.layers, Some(upper)),
+            None => Rootfs::overlay(&self.record.layers, Some(upper)),
         };
         made.map_err(|e| self.failed(chain(&e), 125))
     }
@@ -124,10 +130,10 @@ impl Supervisor {
         format!("{}/{}", parent.trim_matches('/'), self.id)
     }
 
-    fn fill_volumes(&self, rootfs: &Rootfs, facts: &Facts) -> Result<(), Error> {
+    fn fill_volumes(&self, rootfs: &Rootfs, facts: &Facts, owners: Owners) -> Result<(), Error> {
         for (mount, source) in self.record.spec.mounts.iter().zip(&facts.sources) {
             if mount.kind == MountKind::Volume && !mount.no_copy && mount.subpath.is_none() {
-                volume::fill(rootfs, &mount.destination, source)?;
+                volume::fill(rootfs, &mount.destination, source, owners)?;
             }
         }
         Ok(())

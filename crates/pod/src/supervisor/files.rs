@@ -5,10 +5,11 @@ use std::path::Path;
 
 use holm_container::rootfs::Rootfs;
 use holm_spec::container::{ContainerSpec, NetworkMode};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 
 use crate::Error;
 use crate::layout::write_all;
+use crate::owner::Owners;
 
 /// Most bytes taken of a host's file.
 const MAX_BYTES: u64 = 1 << 20;
@@ -35,6 +36,7 @@ pub(super) fn provide(
     folder: &Path,
     spec: &ContainerSpec,
     host_name: &str,
+    owners: Owners,
 ) -> Result<Vec<&'static str>, Error> {
     let host_network = spec.sandbox.network == NetworkMode::Host;
     let of_host = |path: &str| if host_network { read(path) } else { String::new() };
@@ -53,7 +55,7 @@ pub(super) fn provide(
         match rootfs.open_in_root(Path::new(&inside), OFlags::PATH | OFlags::NOFOLLOW) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             _ => {
-                put(CWD, &folder.join(file.name), &file.text)?;
+                put(CWD, &folder.join(file.name), &file.text, owners)?;
                 mounted.push(file.name);
                 continue;
             }
@@ -66,9 +68,9 @@ pub(super) fn provide(
             etc = rootfs.open_in_root(Path::new("/etc"), OFlags::RDONLY | OFlags::DIRECTORY).ok();
         }
         match &etc {
-            Some(etc) => put(etc.as_fd(), Path::new(file.name), &file.text)?,
+            Some(etc) => put(etc.as_fd(), Path::new(file.name), &file.text, owners)?,
             None => {
-                put(CWD, &folder.join(file.name), &file.text)?;
+                put(CWD, &folder.join(file.name), &file.text, owners)?;
                 mounted.push(file.name);
             }
         }
@@ -83,12 +85,16 @@ fn read(path: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn put(at: BorrowedFd<'_>, path: &Path, text: &str) -> Result<(), Error> {
+fn put(at: BorrowedFd<'_>, path: &Path, text: &str, owners: Owners) -> Result<(), Error> {
     let failed = |e: std::io::Error| Error::io("write", path.display().to_string(), e);
     // Everybody in the container may read them, whoever they are there.
     let mode = Mode::from_raw_mode(0o644);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::openat(at, path, flags, mode).map_err(|e| failed(e.into()))?;
+    if let Some(map) = owners.mapping() {
+        let (uid, gid) = (Uid::from_raw(map.host_id), Gid::from_raw(map.host_id));
+        rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(|e| failed(e.into()))?;
+    }
     write_all(&file, text.as_bytes()).map_err(failed)
 }
 
