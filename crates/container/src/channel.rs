@@ -7,6 +7,7 @@
 //!   | <- 'G' -------------------- |                go
 //!   | -- 'R' -------------------> |                set up; waits (only if not started at once)
 //!   | <- 'G' -------------------- |                go
+//!   | -- 'L' + descriptor ------> |                the listener of a filter that notifies
 //!   | -- 'E' kind errno text ---> |                failed; the process ends
 //!   | -- (end of file) ---------> |                the program runs
 //! ```
@@ -31,6 +32,8 @@ pub(crate) struct Channel(OwnedFd);
 pub(crate) enum Message {
     /// The terminal's master side.
     Console(OwnedFd),
+    /// The listener of its system call filter.
+    Listener(OwnedFd),
     /// Hooks are due; it waits.
     HooksDue,
     /// Set up.
@@ -54,12 +57,20 @@ impl Channel {
 
     /// Sends the terminal's master side.
     pub(crate) fn send_console(&self, master: BorrowedFd<'_>) -> Result<(), StartError> {
+        self.send_fd(b"C", master).doing(|| "hand out the terminal".into())
+    }
+
+    /// Sends the listener of the filter that is loaded. Nothing but `sendmsg` is called.
+    pub(crate) fn send_listener(&self, listener: BorrowedFd<'_>) -> Result<(), StartError> {
+        self.send_fd(b"L", listener).doing(|| "hand out the seccomp listener".into())
+    }
+
+    fn send_fd(&self, letter: &[u8], fd: BorrowedFd<'_>) -> std::io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let fds = [master];
+        let fds = [fd];
         control.push(SendAncillaryMessage::ScmRights(&fds));
-        rustix::net::sendmsg(&self.0, &[IoSlice::new(b"C")], &mut control, SendFlags::NOSIGNAL)
-            .doing(|| "hand out the terminal".into())?;
+        rustix::net::sendmsg(&self.0, &[IoSlice::new(letter)], &mut control, SendFlags::NOSIGNAL)?;
         Ok(())
     }
 
@@ -112,12 +123,13 @@ impl Channel {
             Some([b'E', rest @ ..]) => Err(StartError::from_packet(rest)),
             Some([b'R']) => Ok(Message::Ready),
             Some([b'H']) => Ok(Message::HooksDue),
-            Some([b'C']) => {
+            Some([letter @ (b'C' | b'L')]) => {
                 let mut fds = control.drain().filter_map(|m| match m {
                     RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
                     _ => None,
                 });
-                fds.next().map(Message::Console).ok_or_else(|| StartError::refused("take the container's terminal"))
+                let fd = fds.next().ok_or_else(|| StartError::refused("take a descriptor of the container's"))?;
+                Ok(if *letter == b'C' { Message::Console(fd) } else { Message::Listener(fd) })
             }
             _ => Err(StartError::refused("understand the container's process")),
         }

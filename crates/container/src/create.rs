@@ -11,12 +11,12 @@ use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
 use crate::cgroup::Entry;
 use crate::channel::{self, Channel, Message};
 use crate::error::{Doing, StartError};
-use crate::hook::HookPlan;
+use crate::hook::{HookPlan, Told};
 use crate::init::{self, InitPlan};
 use crate::namespace::{self, NamespacePlan};
 use crate::process::ProcessPlan;
 use crate::rootfs::Rootfs;
-use crate::seccomp::Program;
+use crate::seccomp::{Listener, Program};
 use crate::{device, join, mount, sysctl};
 
 /// Where a process's standard streams go.
@@ -69,6 +69,7 @@ pub struct Init {
     /// Until the program runs.
     channel: Option<Channel>,
     hooks: Option<HookPlan>,
+    listener: Option<(Listener, Told)>,
 }
 
 /// Makes the container's process with all its namespaces and, if `start_now`, its program running.
@@ -78,6 +79,7 @@ pub struct Init {
 pub fn create(request: Create<'_>) -> Result<Init, StartError> {
     let hooks = HookPlan::new(request.id, request.spec, request.bundle);
     let start_now = request.start_now;
+    let listener = listener(request.seccomp, || Told::new(request.id, request.spec, request.bundle));
     let mut request = request;
     let entry = request.cgroup.take();
     let plan = plan(&mut request, entry.as_ref(), hooks.as_ref())?;
@@ -95,7 +97,7 @@ pub fn create(request: Create<'_>) -> Result<Init, StartError> {
     let (child, ours) = child;
     drop(theirs);
     drop(plan);
-    let mut init = Init { pid: child.pid, pidfd: child.pidfd, console: None, channel: Some(ours), hooks };
+    let mut init = Init { pid: child.pid, pidfd: child.pidfd, console: None, channel: Some(ours), hooks, listener };
     let done = init.hear_until_set_up(start_now);
     done.map_err(|e| init.abandon(e))?;
     Ok(init)
@@ -113,6 +115,9 @@ impl Init {
         loop {
             match channel.hear()? {
                 Message::Console(master) => self.console = Some(master),
+                Message::Listener(fd) => {
+                    hand_on(self.listener.as_ref(), fd, "creating", self.pid, self.pid)?;
+                }
                 Message::HooksDue => {
                     if let Some(plan) = &self.hooks {
                         plan.run_in_runtime(self.pid)?;
@@ -152,6 +157,22 @@ impl Init {
         }
         error
     }
+}
+
+/// Who gets the listener of a filter that notifies, and what they are told of the container.
+fn listener(seccomp: Option<&Program>, told: impl FnOnce() -> Told) -> Option<(Listener, Told)> {
+    Some((seccomp?.listener.clone()?, told()))
+}
+
+fn hand_on(
+    to: Option<&(Listener, Told)>,
+    fd: OwnedFd,
+    status: &str,
+    init_pid: i32,
+    pid: i32,
+) -> Result<(), StartError> {
+    let Some((listener, told)) = to else { return Ok(()) };
+    listener.hand_on(fd.as_fd(), &told.version, pid, told.state(status, Some(init_pid)))
 }
 
 fn end(pidfd: BorrowedFd<'_>) {
@@ -312,6 +333,8 @@ fn spawn_in_user_namespace(
 
 /// What a further process of a container is made from.
 pub struct Join<'a> {
+    /// The container's identifier.
+    pub id: &'a str,
     /// The container's first process.
     pub init: BorrowedFd<'a>,
     /// Its PID on the host.
@@ -345,6 +368,7 @@ pub struct Joined {
 /// process is left.
 pub fn exec(request: Join<'_>) -> Result<Joined, StartError> {
     let plan = join::JoinPlan::new(&request)?;
+    let listener = listener(request.seccomp, || Told::new(request.id, request.spec, None));
     let (ours, theirs) = channel::pair()?;
     let stdio = match request.stdio {
         Stdio::Fds { stdin, stdout, stderr } => Some([stdin, stdout, stderr]),
@@ -362,15 +386,23 @@ pub fn exec(request: Join<'_>) -> Result<Joined, StartError> {
     };
     drop(theirs);
     let mut joined = Joined { pid: child.pid, pidfd: child.pidfd, console: None };
+    let running = hear_until_it_runs(&mut joined, &ours, listener.as_ref(), request.init_pid);
+    running.inspect_err(|_| end(joined.pidfd.as_fd()))?;
+    Ok(joined)
+}
+
+fn hear_until_it_runs(
+    joined: &mut Joined,
+    channel: &Channel,
+    listener: Option<&(Listener, Told)>,
+    init_pid: i32,
+) -> Result<(), StartError> {
     loop {
-        match ours.hear() {
-            Ok(Message::Console(master)) => joined.console = Some(master),
-            Ok(Message::HooksDue) => {}
-            Ok(Message::Ready | Message::Closed) => return Ok(joined),
-            Err(e) => {
-                end(joined.pidfd.as_fd());
-                return Err(e);
-            }
+        match channel.hear()? {
+            Message::Console(master) => joined.console = Some(master),
+            Message::Listener(fd) => hand_on(listener, fd, "running", init_pid, joined.pid)?,
+            Message::HooksDue => {}
+            Message::Ready | Message::Closed => return Ok(()),
         }
     }
 }

@@ -31,7 +31,7 @@ const MAX_WORDS_BYTES: u64 = 1024;
 /// What hooks are told of the container: the state of the runtime specification.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
-    version: String,
+    pub version: String,
     id: String,
     bundle: std::path::PathBuf,
     annotations: serde_json::Value,

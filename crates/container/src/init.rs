@@ -59,7 +59,7 @@ pub(crate) fn run(plan: &InitPlan<'_>, channel: &Channel) -> ! {
     let error = match set_up(plan, channel) {
         Ok(applied) => {
             drop(applied);
-            plan.process.execute(plan.seccomp, &mut || ready(plan, channel))
+            plan.process.execute(plan.seccomp, channel, &mut || ready(plan, channel))
         }
         Err(e) => e,
     };

@@ -108,6 +108,7 @@ fn created_container_waits_for_start_and_exec_joins_it(root: &Path) {
         ..Process::default()
     };
     let join = Join {
+        id: "test",
         init: made.pidfd.as_fd(),
         init_pid: made.pid,
         spec: &spec,

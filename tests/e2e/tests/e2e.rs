@@ -22,5 +22,6 @@ mod programs;
 mod pull;
 mod restart;
 mod run;
+mod seccomp;
 mod users;
 mod volumes;
