@@ -57,6 +57,10 @@ pub struct Create<'a> {
     pub init: bool,
 }
 
+/// What is done to the namespaces of a new process from outside: called with its PID as soon as it exists, while it sets
+/// itself up. The program does not run before it has returned.
+pub type Connect<'a> = &'a mut dyn FnMut(i32) -> Result<(), StartError>;
+
 /// A container's first process.
 #[derive(Debug)]
 pub struct Init {
@@ -76,13 +80,14 @@ pub struct Init {
 ///
 /// *Privilege*: CAP_SYS_ADMIN. *Order*: the caller has a single thread and runs protected ([`holm_sys::exe::protect`]).
 /// *Errors*: what failed; no process is left.
-pub fn create(request: Create<'_>) -> Result<Init, StartError> {
+pub fn create(request: Create<'_>, connect: Option<Connect<'_>>) -> Result<Init, StartError> {
     let hooks = HookPlan::new(request.id, request.spec, request.bundle);
-    let start_now = request.start_now;
-    let listener = listener(request.seccomp, || Told::new(request.id, request.spec, request.bundle));
     let mut request = request;
+    let start_now = request.start_now;
+    let waits = !start_now || connect.is_some();
+    let listener = listener(request.seccomp, || Told::new(request.id, request.spec, request.bundle));
     let entry = request.cgroup.take();
-    let plan = plan(&mut request, entry.as_ref(), hooks.as_ref())?;
+    let plan = plan(&mut request, entry.as_ref(), hooks.as_ref(), waits)?;
     let (ours, theirs) = channel::pair()?;
     let v2 = entry.as_ref().and_then(Entry::v2_folder);
     let child = spawn(
@@ -98,17 +103,17 @@ pub fn create(request: Create<'_>) -> Result<Init, StartError> {
     drop(theirs);
     drop(plan);
     let mut init = Init { pid: child.pid, pidfd: child.pidfd, console: None, channel: Some(ours), hooks, listener };
-    let done = init.hear_until_set_up(start_now);
+    let done = connect.map_or(Ok(()), |connect| connect(init.pid)).and_then(|()| init.listen());
+    let done = done.and_then(|()| match (start_now, waits) {
+        (true, true) => init.start_waiting(),
+        (true, false) => init.program_runs(),
+        (false, _) => Ok(()),
+    });
     done.map_err(|e| init.abandon(e))?;
     Ok(init)
 }
 
 impl Init {
-    fn hear_until_set_up(&mut self, start_now: bool) -> Result<(), StartError> {
-        self.listen()?;
-        if start_now { self.program_runs() } else { Ok(()) }
-    }
-
     /// Hears the process out until it waits for the start or runs its program; what it waits for meanwhile is done.
     fn listen(&mut self) -> Result<(), StartError> {
         let Some(channel) = &self.channel else { return Ok(()) };
@@ -191,6 +196,7 @@ fn plan<'a>(
     request: &mut Create<'a>,
     entry: Option<&'a Entry>,
     hooks: Option<&'a HookPlan>,
+    waits: bool,
 ) -> Result<InitPlan<'a>, StartError> {
     let spec = request.spec;
     let empty = Linux::default();
@@ -232,7 +238,7 @@ fn plan<'a>(
         process: ProcessPlan::new(process, request.init)?,
         seccomp: request.seccomp,
         stdio,
-        wait_for_start: !request.start_now,
+        wait_for_start: waits,
         uid: process.user.uid,
         namespaces,
     })

@@ -46,17 +46,20 @@ impl Bundle {
     fn run(&self, root: &Path, spec: &Spec, start_now: bool) -> Result<(i32, String), StartError> {
         let (mut output, write) = pipe();
         let rootfs = Rootfs::directory(root).unwrap();
-        let mut made = holm_container::create(Create {
-            id: "hooked",
-            spec,
-            bundle: Some(self.folder.path()),
-            rootfs: &rootfs,
-            stdio: Stdio::Fds { stdin: null(), stdout: write, stderr: null() },
-            cgroup: None,
-            seccomp: None,
-            start_now,
-            init: false,
-        })?;
+        let mut made = holm_container::create(
+            Create {
+                id: "hooked",
+                spec,
+                bundle: Some(self.folder.path()),
+                rootfs: &rootfs,
+                stdio: Stdio::Fds { stdin: null(), stdout: write, stderr: null() },
+                cgroup: None,
+                seccomp: None,
+                start_now,
+                init: false,
+            },
+            None,
+        )?;
         if !start_now {
             assert!(!self.seen().join("startContainer").exists(), "before the start");
             made.start()?;

@@ -91,7 +91,7 @@ fn created_container_waits_for_start_and_exec_joins_it(root: &Path) {
         start_now: false,
         init: false,
     };
-    let mut made = holm_container::create(request).unwrap();
+    let mut made = holm_container::create(request, None).unwrap();
     made.start().unwrap();
     let mut line = [0; 8];
     output.read_exact(&mut line).unwrap();
@@ -143,7 +143,7 @@ fn terminal_is_the_containers_own(root: &Path) {
         start_now: true,
         init: false,
     };
-    let made = holm_container::create(request).unwrap();
+    let made = holm_container::create(request, None).unwrap();
     let master = made.console.unwrap();
     rustix::io::ioctl_fionbio(&master, false).unwrap();
     let mut master = File::from(master);

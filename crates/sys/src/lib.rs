@@ -3,6 +3,7 @@
 //! The only crate of Holm with `unsafe`. Each call says its kernel version and privilege.
 mod arch;
 pub mod bpf;
+pub mod conntrack;
 pub mod datagram;
 pub mod detach;
 pub mod exe;

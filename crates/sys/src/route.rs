@@ -61,8 +61,6 @@ pub struct End<'a> {
     pub mac: Option<[u8; 6]>,
     /// Bytes of its largest packet.
     pub mtu: Option<u32>,
-    /// Whether it gives itself an IPv6 address.
-    pub link_local: LinkLocal,
     /// The network namespace it goes to; the socket's where absent.
     pub netns: Option<BorrowedFd<'a>>,
 }
@@ -89,22 +87,12 @@ fn write_end(m: &mut Message<'_>, end: &End<'_>) {
     }
 }
 
-/// *Source*: linux/if_link.h: `IFLA_INET6_ADDR_GEN_MODE` 8, `IN6_ADDR_GEN_MODE_NONE` 1. Taken by the kernel in a change of
-/// a link, not while it is made.
-fn write_link_local(m: &mut Message<'_>, mode: LinkLocal) {
-    m.nest(link::FAMILY_SPEC, |m| {
-        m.nest(10, |m| {
-            m.attr_u8(8, u8::from(mode == LinkLocal::None));
-        });
-    });
-}
-
 const NEW: u16 = flag::REQUEST | flag::ACK | flag::CREATE | flag::EXCL;
 const CHANGE: u16 = flag::REQUEST | flag::ACK;
 
-/// Makes a bridge, without spanning tree, up.
+/// Makes a bridge, without spanning tree, down.
 pub fn add_bridge(batch: &mut Batch, end: &End<'_>) {
-    let mut m = batch.message(kind::NEW_LINK, NEW, &ifinfo(0, true));
+    let mut m = batch.message(kind::NEW_LINK, NEW, &ifinfo(0, false));
     write_end(&mut m, end);
     m.nest(link::INFO, |m| {
         m.attr_str(link::INFO_KIND, "bridge");
@@ -171,7 +159,14 @@ pub fn add_macvlan(batch: &mut Batch, end: &End<'_>, lower: u32, mode: MacvlanMo
 
 /// Makes the link with this number up, with or without an IPv6 address of its own.
 pub fn set_up(batch: &mut Batch, index: u32, link_local: LinkLocal) {
-    write_link_local(&mut batch.message(kind::NEW_LINK, CHANGE, &ifinfo(index, true)), link_local);
+    // Before it is up: what it has given itself by then stays. *Source*: linux/if_link.h, `IFLA_INET6_ADDR_GEN_MODE` 8,
+    // `IN6_ADDR_GEN_MODE_NONE` 1.
+    batch.message(kind::NEW_LINK, CHANGE, &ifinfo(index, false)).nest(link::FAMILY_SPEC, |m| {
+        m.nest(10, |m| {
+            m.attr_u8(8, u8::from(link_local == LinkLocal::None));
+        });
+    });
+    drop(batch.message(kind::NEW_LINK, CHANGE, &ifinfo(index, true)));
 }
 
 /// Makes a port of a bridge isolated: frames pass between it and the bridge itself only.

@@ -20,7 +20,7 @@ fn own_netns() -> std::fs::File {
 }
 
 fn end(name: &str) -> End<'_> {
-    End { name, mac: None, mtu: None, link_local: LinkLocal::None, netns: None }
+    End { name, mac: None, mtu: None, netns: None }
 }
 
 #[test]

@@ -89,6 +89,8 @@ impl Scratch {
         Holm::program(holm_binary())
             .env("HOLM_DATA_ROOT", self.data_root())
             .env("HOLM_RUN_ROOT", self.run_root())
+            // Its own network namespace is a test's only if it asks for one; the host's is left alone.
+            .env("HOLM_NETWORK", "none")
             .env("HOME", self.path())
             .without_env("DOCKER_CONFIG")
             .without_env("REGISTRY_AUTH_FILE")

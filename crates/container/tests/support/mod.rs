@@ -93,17 +93,10 @@ pub fn run(root: &Path, spec: &Spec, init: bool) -> Result<(i32, String), StartE
 pub fn run_in(rootfs: &Rootfs, spec: &Spec, init: bool) -> Result<(i32, String), StartError> {
     let (mut output, write) = pipe();
     let stdio = Stdio::Fds { stdin: null(), stdout: write.try_clone().unwrap(), stderr: write };
-    let made = holm_container::create(Create {
-        id: "test",
-        spec,
-        bundle: None,
-        rootfs,
-        stdio,
-        cgroup: None,
-        seccomp: None,
-        start_now: true,
-        init,
-    })?;
+    let made = holm_container::create(
+        Create { id: "test", spec, bundle: None, rootfs, stdio, cgroup: None, seccomp: None, start_now: true, init },
+        None,
+    )?;
     let mut text = String::new();
     output.read_to_string(&mut text).unwrap();
     Ok((wait(&made.pidfd), text))

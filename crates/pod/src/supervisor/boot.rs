@@ -13,7 +13,7 @@ use holm_spec::state::Status;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::pump::Pump;
-use super::{Running, Supervisor, files, source};
+use super::{Running, Supervisor, files, network, source};
 use crate::error::chain;
 use crate::layout::{boot_id, now_ns, start_ticks};
 use crate::owner::Owners;
@@ -31,12 +31,24 @@ fn join_user_namespace(oci: &mut Spec, users: &OwnedFd) {
 impl Supervisor {
     /// Starts the container; its PID. *Errors*: nothing is left.
     pub(super) fn boot(&mut self, size: Option<ConsoleSize>) -> Result<i32, Error> {
+        self.reserve_networks()?;
+        let booted = self.boot_on_networks(size);
+        match booted {
+            Ok(_) => self.attend_networks(),
+            Err(_) => self.release_networks(),
+        }
+        booted
+    }
+
+    fn boot_on_networks(&mut self, size: Option<ConsoleSize>) -> Result<i32, Error> {
         let owners = Owners::of(&self.roots, &self.record.spec);
         let users = self.user_namespace(owners)?;
         let rootfs = self.rootfs(users.as_ref().zip(owners.mapping()))?;
         let (mut facts, held) = self.facts(&rootfs)?;
         let host_name = host_name(&self.record.spec, &facts);
-        facts.files = files::provide(&rootfs, &self.roots.container(&self.id), &self.record.spec, &host_name, owners)?;
+        let folder = self.roots.container(&self.id);
+        let networks = self.attached.as_ref().map(network::Attached::files).unwrap_or_default();
+        facts.files = files::provide(&rootfs, &folder, &self.record.spec, &host_name, owners, &networks)?;
         let group_path = self.group_path();
         let mut oci = plan(&self.record.spec, &self.record.image_config, &facts, &group_path)?;
         if let Some(users) = &users {
@@ -174,17 +186,21 @@ impl Supervisor {
         let open = Pump::open(spec.tty, spec.interactive);
         let (mut pump, stdio) = open.map_err(|e| self.failed(format!("cannot make pipes: {e}"), 125))?;
         let entry = group.map(Cgroup::entry).transpose().map_err(|e| self.failed(chain(&e), 125))?;
-        let mut init = holm_container::create(Create {
-            id: self.id.as_str(),
-            spec: oci,
-            bundle: None,
-            rootfs,
-            stdio,
-            cgroup: entry,
-            seccomp,
-            start_now: true,
-            init: spec.init,
-        })
+        let mut connect = |pid| Self::connect_networks(&self.roots, self.attached.as_ref(), pid);
+        let mut init = holm_container::create(
+            Create {
+                id: self.id.as_str(),
+                spec: oci,
+                bundle: None,
+                rootfs,
+                stdio,
+                cgroup: entry,
+                seccomp,
+                start_now: true,
+                init: spec.init,
+            },
+            self.attached.is_some().then_some(&mut connect),
+        )
         .map_err(|e: StartError| self.failed(chain(&e), e.exit_code()))?;
         if let Some(master) = init.console.take() {
             pump.set_terminal(master).map_err(|e| self.failed(format!("cannot use the terminal: {e}"), 125))?;

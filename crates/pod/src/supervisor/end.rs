@@ -131,6 +131,7 @@ impl Supervisor {
     fn release(&mut self, running: Running) -> bool {
         let Running { cgroup, rootfs, pump, .. } = running;
         drop((rootfs, pump));
+        self.release_networks();
         let Some(group) = cgroup else { return false };
         let oom = self.record.spec.limits.memory_bytes.is_some() && group.oom_kills().unwrap_or(0) > 0;
         // A group that cannot be removed now is found again by its path when the container is removed.
