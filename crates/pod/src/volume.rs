@@ -199,10 +199,10 @@ impl Engine {
         remove(self.roots(), &volume)
     }
 
-    /// Removes anonymous volumes that no container uses, or all such volumes.
-    pub fn volume_prune(&self, all: bool) -> Result<PruneReport, Error> {
+    /// Removes anonymous volumes that no container uses, or with `all` all such volumes, but for those to `keep`.
+    pub fn volume_prune(&self, all: bool, keep: &dyn Fn(&Volume) -> bool) -> Result<PruneReport, Error> {
         let mut report = PruneReport::default();
-        for volume in self.volume_list()?.into_iter().filter(|v| all || v.anonymous) {
+        for volume in self.volume_list()?.into_iter().filter(|v| (all || v.anonymous) && !keep(v)) {
             if user_of(self.roots(), volume.name.as_str(), None).is_some() {
                 continue;
             }

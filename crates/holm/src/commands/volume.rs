@@ -4,7 +4,7 @@ use holm_pod::Engine;
 use serde_json::{Value, json};
 
 use super::context::Context;
-use super::filter::{Filter, Filters};
+use super::filter::{Filter, Filters, PruneFilters};
 use super::{Outcome, confirmed, for_each};
 use crate::args::lifecycle::Prune;
 use crate::args::volume::{VolumeCreate, VolumeList, VolumeRemove};
@@ -86,22 +86,21 @@ pub fn remove(context: &Context, flags: &VolumeRemove) -> Outcome {
 
 /// `holm volume prune`
 pub fn prune(context: &Context, flags: &Prune) -> Outcome {
-    let what = if flags.all { "all volumes" } else { "all anonymous volumes" };
+    let filters = PruneFilters::parse(&flags.filter, &["all", "label", "label!"])?;
+    let all = flags.all || filters.flag("all")?.unwrap_or(false);
+    let what = if all { "all volumes" } else { "all anonymous volumes" };
     if !confirmed(flags.force, &format!("This will remove {what} not used by at least one container."))? {
         return Ok(0);
     }
-    if !flags.filter.is_empty() {
-        return Err(Failure::new("cannot use --filter for volumes in this version")
-            .with_hint("holm volume ls --filter … -q | xargs holm volume rm"));
-    }
-    let bytes = prune_unused(&context.engine()?, flags.all)?;
+    let bytes = prune_unused(&context.engine()?, all, &filters)?;
     output::line(&format!("Total reclaimed space: {}", quantity::decimal(bytes)))?;
     Ok(0)
 }
 
 /// Removes unused volumes and prints them; the bytes that became free.
-pub fn prune_unused(engine: &Engine, all: bool) -> Result<u64, Failure> {
-    let report = engine.volume_prune(all).map_err(Failure::from)?;
+pub fn prune_unused(engine: &Engine, all: bool, filters: &PruneFilters) -> Result<u64, Failure> {
+    let keep = |volume: &holm_pod::Volume| !filters.fit(volume.created_at_ns, &volume.labels);
+    let report = engine.volume_prune(all, &keep).map_err(Failure::from)?;
     if !report.removed.is_empty() {
         output::print(&format!("Deleted Volumes:\n{}\n\n", report.removed.join("\n")))?;
     }
