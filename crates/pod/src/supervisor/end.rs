@@ -133,7 +133,8 @@ impl Supervisor {
         drop((rootfs, pump));
         self.release_networks();
         let Some(group) = cgroup else { return false };
-        let oom = self.record.spec.limits.memory_bytes.is_some() && group.oom_kills().unwrap_or(0) > 0;
+        // The group counts its own dead, whether its limit, one above it or the whole machine ran out.
+        let oom = group.oom_kills().unwrap_or(0) > 0;
         // A group that cannot be removed now is found again by its path when the container is removed.
         let _ = group.remove();
         oom
