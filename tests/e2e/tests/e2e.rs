@@ -6,6 +6,7 @@ mod attack_image;
 mod attack_kernel;
 mod bad_input;
 mod bad_registry;
+mod examples;
 mod exchange;
 mod exec;
 mod files;
