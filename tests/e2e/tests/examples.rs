@@ -127,7 +127,7 @@ fn every_example_is_run_here() {
 
 /// The shell blocks (```sh) of a page, one script: what a reader types from top to bottom.
 fn blocks(page: &str) -> String {
-    let mut script = String::from("set -eu\n");
+    let mut script = String::from("set -eu\ncd \"$HOME\"\n");
     let mut inside = false;
     for line in page.lines() {
         match (inside, line) {
