@@ -13,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 
 use holm_spec::oci::runtime::Mount;
 use holm_sys::mount::MountAttr;
-use rustix::fs::{CWD, FileType};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
@@ -113,6 +113,10 @@ fn bind(mount: &Mount, bundle: Option<&Path>, recursive: bool) -> Result<MountSo
     let tree = match rustix::mount::open_tree(CWD, &absolute, flags) {
         // What is mounted in another namespace can be cloned from within that one only.
         Err(Errno::INVAL) if foreign::is_foreign(&absolute) => foreign::clone(&absolute)?,
+        // A detached mount that is held for this container alone. It can be cloned since Linux 6.15, and need not be.
+        Err(Errno::INVAL) if absolute.starts_with("/proc/self/fd") => {
+            rustix::fs::open(&absolute, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).doing(what)?
+        }
         other => other.doing(what)?,
     };
     let stat = rustix::fs::fstat(&tree).doing(what)?;

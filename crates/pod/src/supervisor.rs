@@ -128,6 +128,8 @@ struct Supervisor {
     log: log::Writer,
     running: Option<Running>,
     attached: Option<network::Attached>,
+    /// Locks and mounts of volumes, until the start is recorded.
+    held: Vec<OwnedFd>,
     clients: Vec<Client>,
     streams: Vec<Stream>,
     execs: Vec<ExecRun>,
@@ -180,6 +182,7 @@ impl Supervisor {
             log,
             running: None,
             attached: None,
+            held: Vec::new(),
             clients: Vec::new(),
             streams: Vec::new(),
             execs: Vec::new(),

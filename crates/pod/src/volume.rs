@@ -2,6 +2,8 @@
 //!
 //! Owns `volumes/`. A volume's folder is made whole under another name and renamed, so there is never half a volume.
 
+mod driver;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +19,8 @@ use crate::owner::Owners;
 use crate::removal::remove_tree;
 use crate::{Engine, Error, Event, PruneReport, Roots, Volume, event, tree};
 
+pub(crate) use driver::Place;
+
 const DATA: &str = "_data";
 const RECORD: &str = "volume.json";
 
@@ -25,8 +29,10 @@ pub(crate) fn create(
     roots: &Roots,
     name: Option<&Name>,
     labels: BTreeMap<String, String>,
+    options: BTreeMap<String, String>,
     anonymous: bool,
 ) -> Result<Volume, Error> {
+    driver::check(&options)?;
     let name = match name {
         Some(name) => {
             if let Some(found) = find(roots, name.as_str())? {
@@ -43,8 +49,14 @@ pub(crate) fn create(
     // 0755 as docker's: whoever a container runs as must reach what is in it.
     rustix::fs::mkdir(temporary.join(DATA), Mode::from_raw_mode(0o755)).map_err(failed)?;
     rustix::fs::chmod(temporary.join(DATA), Mode::from_raw_mode(0o755)).map_err(failed)?;
-    let volume =
-        Volume { name: name.clone(), created_at_ns: now_ns(), anonymous, labels, mountpoint: folder.join(DATA) };
+    let volume = Volume {
+        name: name.clone(),
+        created_at_ns: now_ns(),
+        anonymous,
+        labels,
+        options,
+        mountpoint: folder.join(DATA),
+    };
     let made =
         write_json(&temporary, RECORD, &volume).and_then(|()| rustix::fs::rename(&temporary, &folder).map_err(failed));
     if let Err(e) = made {
@@ -63,7 +75,24 @@ pub(crate) fn ensure(roots: &Roots, name: &str) -> Result<PathBuf, Error> {
     if folder.is_dir() {
         return Ok(folder);
     }
-    create(roots, Some(&checked), BTreeMap::new(), false).map(|v| v.mountpoint)
+    create(roots, Some(&checked), BTreeMap::new(), BTreeMap::new(), false).map(|v| v.mountpoint)
+}
+
+/// What the container `user` mounts for a volume, which is made where it is missing.
+pub(crate) fn place(roots: &Roots, name: &str, user: &ContainerId) -> Result<Place, Error> {
+    let folder = ensure(roots, name)?;
+    match find(roots, name)? {
+        Some(volume) if !volume.options.is_empty() => {
+            driver::provide(roots, name, &roots.volumes().join(name), &volume.options, user)
+        }
+        _ => Ok(Place { path: folder, fillable: true, held: Vec::new() }),
+    }
+}
+
+/// The folder on the host in which a volume's files are while no container has it.
+pub(crate) fn folder(roots: &Roots, name: &str) -> PathBuf {
+    let own = roots.volumes().join(name).join(DATA);
+    find(roots, name).ok().flatten().and_then(|volume| driver::folder(&volume.options)).unwrap_or(own)
 }
 
 fn find(roots: &Roots, name: &str) -> Result<Option<Volume>, Error> {
@@ -97,7 +126,7 @@ pub(crate) fn adopt(roots: &Roots, spec: &mut ContainerSpec, image: &RunConfig) 
     }
     for mount in spec.mounts.iter_mut().filter(|m| m.kind == MountKind::Volume) {
         if mount.source.is_empty() {
-            mount.source = create(roots, None, BTreeMap::new(), true)?.name.to_string();
+            mount.source = create(roots, None, BTreeMap::new(), BTreeMap::new(), true)?.name.to_string();
         } else {
             ensure(roots, &mount.source)?;
         }
@@ -156,10 +185,16 @@ fn user_of(roots: &Roots, name: &str, but: Option<&ContainerId>) -> Option<Conta
 }
 
 impl Engine {
-    /// Makes a volume; one of that name that is there already is given back. A random name where absent.
-    pub fn volume_create(&self, name: Option<&Name>, labels: BTreeMap<String, String>) -> Result<Volume, Error> {
+    /// Makes a volume; one of that name that is there already is given back. A random name where absent. `options` are
+    /// `type`, `device` and `o` of one that is not a folder of Holm's.
+    pub fn volume_create(
+        &self,
+        name: Option<&Name>,
+        labels: BTreeMap<String, String>,
+        options: BTreeMap<String, String>,
+    ) -> Result<Volume, Error> {
         make_folders(&self.roots().volumes()).map_err(|e| Error::io("make folder", "volumes", e))?;
-        create(self.roots(), name, labels, name.is_none())
+        create(self.roots(), name, labels, options, name.is_none())
     }
 
     /// All volumes by name.

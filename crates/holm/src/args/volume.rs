@@ -11,6 +11,9 @@ pub struct VolumeCreate {
     /// Label.
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     pub label: Vec<String>,
+    /// type=, device= and o=, for a volume that is not a folder of Holm's, as for mount(8).
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub opt: Vec<String>,
     /// Name; made up where absent.
     #[arg(value_name = "NAME")]
     pub name: Option<String>,

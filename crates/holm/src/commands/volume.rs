@@ -29,7 +29,12 @@ const COLUMNS: Columns = Columns {
 pub fn create(context: &Context, flags: &VolumeCreate) -> Outcome {
     let labels = environment::labels(&[], &flags.label)?;
     let name = flags.name.as_deref().map(str::parse).transpose()?;
-    let volume = context.engine()?.volume_create(name.as_ref(), labels).map_err(Failure::from)?;
+    let option = |text: &String| match text.split_once('=') {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err(Failure::flag("--opt", text, "it must be KEY=VALUE").with_code(1)),
+    };
+    let options = flags.opt.iter().map(option).collect::<Result<_, _>>()?;
+    let volume = context.engine()?.volume_create(name.as_ref(), labels, options).map_err(Failure::from)?;
     output::line(volume.name.as_str())?;
     Ok(0)
 }

@@ -111,11 +111,11 @@ fn volume_option(mount: &mut MountSpec, option: &str) -> Result<(), Why> {
             mount.propagation = Some(option.to_owned());
         }
         "idmap" | "ridmap" => mount.options.push(option.to_owned()),
-        "z" | "Z" | "U" | "exec" | "noexec" | "suid" | "nosuid" | "dev" | "nodev" => {
+        "z" | "Z" | "exec" | "noexec" | "suid" | "nosuid" | "dev" | "nodev" => {
             mount.options.push(option.to_owned());
         }
         _ => {
-            let known = "ro, rw, z, Z, U, nocopy, idmap, rshared, rslave, rprivate, noexec, nosuid, nodev";
+            let known = "ro, rw, z, Z, nocopy, idmap, rshared, rslave, rprivate, noexec, nosuid, nodev";
             return Err(Why(format!("there is no option `{option}`"), Some(format!("options are {known}"))));
         }
     }

@@ -168,7 +168,7 @@ impl Root {
         let destination = absolute(OsStr::new(&mount.destination));
         let below = Path::new("/").join(at.strip_prefix(&destination).unwrap_or(Path::new("")));
         let source = match mount.kind {
-            MountKind::Volume => roots.volumes().join(&mount.source).join("_data"),
+            MountKind::Volume => crate::volume::folder(roots, &mount.source),
             MountKind::Bind | MountKind::Tmpfs => PathBuf::from(&mount.source),
         };
         let flags = OFlags::PATH | OFlags::CLOEXEC;

@@ -7,7 +7,7 @@ use holm_container::cgroup::Cgroup;
 use holm_container::rootfs::{Rootfs, Upper};
 use holm_container::seccomp::Program;
 use holm_container::{Create, StartError, namespace, user};
-use holm_spec::container::{MountKind, NamespaceMode, NetworkMode, Profile, RestartPolicy, UserNamespaceMode};
+use holm_spec::container::{NamespaceMode, NetworkMode, Profile, RestartPolicy, UserNamespaceMode};
 use holm_spec::oci::runtime::{ConsoleSize, IdMapping, NamespaceKind, Resources, Spec};
 use holm_spec::state::Status;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -44,7 +44,7 @@ impl Supervisor {
         let owners = Owners::of(&self.roots, &self.record.spec);
         let users = self.user_namespace(owners)?;
         let rootfs = self.rootfs(users.as_ref().zip(owners.mapping()))?;
-        let (mut facts, held) = self.facts(&rootfs)?;
+        let (mut facts, fillable) = self.facts(&rootfs)?;
         let host_name = host_name(&self.record.spec, &facts);
         let folder = self.roots.container(&self.id);
         let networks = self.attached.as_ref().map(network::Attached::files).unwrap_or_default();
@@ -57,11 +57,10 @@ impl Supervisor {
         if let Some(process) = &mut oci.process {
             process.console_size = size.filter(|_| process.terminal);
         }
-        self.fill_volumes(&rootfs, &facts, owners)?;
+        self.fill_volumes(&rootfs, &facts, &fillable, owners)?;
         let seccomp = self.seccomp(&oci)?;
         let group = self.group(&oci, &group_path)?;
         let created = self.create(&oci, &rootfs, group.as_ref(), seccomp.as_ref());
-        drop(held);
         let (init, pump) = match created {
             Ok(created) => created,
             Err(e) => {
@@ -111,9 +110,10 @@ impl Supervisor {
         made.map_err(|e| self.failed(chain(&e), 125))
     }
 
-    fn facts(&self, rootfs: &Rootfs) -> Result<(Facts, Vec<std::os::fd::OwnedFd>), Error> {
+    fn facts(&mut self, rootfs: &Rootfs) -> Result<(Facts, Vec<usize>), Error> {
+        let found = source::mounts(&self.roots, &self.record.spec)?;
+        self.held = found.held;
         let spec = &self.record.spec;
-        let (sources, held) = source::mounts(&self.roots, spec)?;
         let user = spec.user.as_deref().or(self.record.image_config.user.as_deref());
         let user = user::resolve(rootfs, user, &spec.group_add).map_err(|e| self.failed(chain(&e), 125))?;
         let shares_name =
@@ -124,7 +124,7 @@ impl Supervisor {
         };
         let facts = Facts {
             user,
-            sources,
+            sources: found.paths,
             folder: self.roots.container(&self.id),
             files: Vec::new(),
             pids: source::pids(&self.roots, spec),
@@ -134,7 +134,7 @@ impl Supervisor {
             host_name,
             selinux: !spec.security.selinux.is_empty() && std::path::Path::new("/sys/fs/selinux/enforce").exists(),
         };
-        Ok((facts, held))
+        Ok((facts, found.fillable))
     }
 
     fn group_path(&self) -> String {
@@ -142,11 +142,9 @@ impl Supervisor {
         format!("{}/{}", parent.trim_matches('/'), self.id)
     }
 
-    fn fill_volumes(&self, rootfs: &Rootfs, facts: &Facts, owners: Owners) -> Result<(), Error> {
-        for (mount, source) in self.record.spec.mounts.iter().zip(&facts.sources) {
-            if mount.kind == MountKind::Volume && !mount.no_copy && mount.subpath.is_none() {
-                volume::fill(rootfs, &mount.destination, source, owners)?;
-            }
+    fn fill_volumes(&self, rootfs: &Rootfs, facts: &Facts, fillable: &[usize], owners: Owners) -> Result<(), Error> {
+        for n in fillable {
+            volume::fill(rootfs, &self.record.spec.mounts[*n].destination, &facts.sources[*n], owners)?;
         }
         Ok(())
     }
@@ -225,6 +223,7 @@ impl Supervisor {
         self.state.pid_start_ticks = start_ticks(self.state.pid).unwrap_or(0);
         self.state.boot_id = boot_id();
         self.save();
+        self.held.clear();
     }
 
     pub(super) fn init_has_ended(&self) -> bool {

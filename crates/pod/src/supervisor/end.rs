@@ -109,6 +109,7 @@ impl Supervisor {
         match self.boot(None) {
             Ok(_) => self.record_start(),
             Err(e) => {
+                self.held.clear();
                 self.state.error = crate::error::chain(&e);
                 let code = start_code(&e);
                 self.state.exit_code = code;
