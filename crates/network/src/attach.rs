@@ -326,8 +326,12 @@ fn make_links(
         Driver::Bridge => {
             let outer = End { name: &endpoint.host_link, mac: None, mtu: network.mtu, netns: None };
             route::add_veth(&mut batch, &outer, lower, &inner);
-            if bridge::isolates(network) {
-                route::isolate_port(&mut batch, &endpoint.host_link);
+            let isolated = bridge::isolates(network);
+            // Where bridged frames cross the firewall (docker turns that on), a container that asks the host's address for
+            // its own port is answered over the port that it asked by.
+            let hairpin = !endpoint.ports.is_empty();
+            if isolated || hairpin {
+                route::set_port(&mut batch, &endpoint.host_link, route::PortMode { isolated, hairpin });
             }
         }
     }

@@ -108,7 +108,10 @@ impl Socket {
     }
 
     /// Hears what happens to this group of things too (`linux/rtnetlink.h`, `linux/netfilter/nfnetlink.h`).
+    ///
+    /// Who has no address of its own is not told, so it gets one.
     pub fn subscribe(&self, group: u32) -> io::Result<()> {
+        rustix::net::bind(&self.fd, &netlink::SocketAddrNetlink::new(0, 0))?;
         self.set_option(libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group.cast_signed())
     }
 

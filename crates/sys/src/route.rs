@@ -169,15 +169,24 @@ pub fn set_up(batch: &mut Batch, index: u32, link_local: LinkLocal) {
     drop(batch.message(kind::NEW_LINK, CHANGE, &ifinfo(index, true)));
 }
 
-/// Makes a port of a bridge isolated: frames pass between it and the bridge itself only.
-pub fn isolate_port(batch: &mut Batch, name: &str) {
+/// How a port of a bridge passes frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortMode {
+    /// Between it and the bridge itself only.
+    pub isolated: bool,
+    /// Also back to where they came from.
+    pub hairpin: bool,
+}
+
+/// Sets how a port of a bridge passes frames.
+pub fn set_port(batch: &mut Batch, name: &str, mode: PortMode) {
     let mut m = batch.message(kind::NEW_LINK, CHANGE, &ifinfo(0, false));
     m.attr_str(link::NAME, name);
     m.nest(link::INFO, |m| {
         m.attr_str(link::INFO_PORT_KIND, "bridge");
-        // *Source*: linux/if_link.h, `IFLA_BRPORT_ISOLATED`.
+        // *Source*: linux/if_link.h, `IFLA_BRPORT_MODE`, `IFLA_BRPORT_ISOLATED`.
         m.nest(link::INFO_PORT_DATA, |m| {
-            m.attr_u8(33, 1);
+            m.attr_u8(4, u8::from(mode.hairpin)).attr_u8(33, u8::from(mode.isolated));
         });
     });
 }

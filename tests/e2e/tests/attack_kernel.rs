@@ -1,27 +1,16 @@
 //! Attacks on the kernel and the runtime from inside: forbidden calls, devices, /proc, the runtime's own executable.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::OnceLock;
 
-use holm_kit::{BUSYBOX, Holm, Leaks, Scratch, holm_binary, sha256, target_folder};
+use holm_kit::{BUSYBOX, Holm, Leaks, Scratch, holm_binary, sha256};
+
+use crate::probe::built;
 
 /// The attacker's program, static, as a path on the host.
 pub fn probe() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| built("probe")).clone()
-}
-
-/// A program of the folder `probe`, built as a static one.
-pub fn built(name: &str) -> PathBuf {
-    let source = format!("{}/tests/probe/{name}.c", env!("CARGO_MANIFEST_DIR"));
-    let folder = target_folder().join("test-probe");
-    std::fs::create_dir_all(&folder).expect("make a folder");
-    let (draft, path) = (folder.join(format!("{name}.{}", std::process::id())), folder.join(name));
-    let built = Command::new("gcc").args(["-O1", "-static", "-o"]).arg(&draft).arg(source).status();
-    assert!(built.expect("run gcc").success(), "cannot build {name}");
-    std::fs::rename(draft, &path).expect("place what was built");
-    path.canonicalize().expect("find what was built")
 }
 
 fn with_probe() -> String {

@@ -19,6 +19,7 @@ mod limits;
 mod logs;
 mod mutation;
 mod namespaces;
+mod probe;
 mod programs;
 mod pull;
 mod restart;

@@ -2,6 +2,7 @@
 
 mod churn;
 mod crash;
+mod network_load;
 
 use std::sync::{Mutex, MutexGuard};
 

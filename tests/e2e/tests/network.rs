@@ -1,3 +1,6 @@
 //! Networks as a user meets them, on a host of the test's own. One module per subject.
 
+mod network_attack;
 mod network_basic;
+mod network_repair;
+mod probe;

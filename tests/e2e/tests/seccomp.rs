@@ -4,7 +4,7 @@ use std::path::Path;
 
 use holm_kit::{BUSYBOX, Holm, Leaks, Scratch};
 
-use crate::attack_kernel::built;
+use crate::probe::built;
 
 fn profile(scratch: &Scratch, name: &str, calls: &[&str], listener: Option<&Path>) -> String {
     let mut profile = serde_json::json!({
