@@ -122,3 +122,22 @@ fn docker_archive_made_by_hand_loads_and_its_layers_apply_in_order() {
     scratch.holm(["load", "-i", scratch.path().join("twice").to_str().unwrap()]).ok();
     scratch.run(["--rm", "localhost/twice:1", "cat", "/etc/motd"]).ok().says("from the image");
 }
+
+#[test]
+fn push_of_all_tags_sends_each_and_nothing_else() {
+    let registry = Registry::start(holm_kit::RegistryOptions::default());
+    let scratch = Scratch::with_busybox();
+    for name in ["app:1", "app:2", "other:3"] {
+        scratch.holm(["tag", BUSYBOX, &registry.reference(name)]).ok();
+    }
+    let said = scratch.holm(["push", "-a", &registry.reference("app")]).ok();
+    assert_eq!(said.text().lines().filter(|line| line.contains("digest: sha256:")).count(), 2, "{said}");
+    let found = registry.skopeo(["list-tags"], "--").arg(format!("docker://{}", registry.reference("app"))).ok().json();
+    let mut tags: Vec<&str> = found["Tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap()).collect();
+    tags.sort_unstable();
+    assert_eq!(tags, ["1", "2"]);
+    let other = format!("docker://{}", registry.reference("other"));
+    assert_ne!(registry.skopeo(["list-tags"], "--").arg(other).run().exit_code(), 0);
+    scratch.holm(["push", "-a", &registry.reference("app:1")]).fails(1).complains("it names one");
+    scratch.holm(["push", "-a", &registry.reference("none")]).fails(1).complains("none");
+}

@@ -233,3 +233,16 @@ fn log_level_shows_the_steps_and_is_quiet_otherwise() {
     let talk = scratch.holm(["--log-level", "debug", "run", "--rm", BUSYBOX, "true"]).ok();
     assert!(talk.stderr.contains("made from image sha256:") && talk.stderr.contains("runs as PID"), "{talk}");
 }
+
+#[test]
+fn flags_that_change_nothing_are_taken() {
+    let scratch = Scratch::with_busybox();
+    let leaks = Leaks::before(&scratch);
+    let options =
+        ["--name", "box", "--volume-driver", "local", "--disable-content-trust=false", "--isolation", "default"];
+    scratch.run(options).args([BUSYBOX, "echo", "said"]).ok().says("said");
+    scratch.holm(["logs", "--details", "box"]).ok().says("said");
+    scratch.run(["--rm", "--volume-driver", "nfs", BUSYBOX, "true"]).fails(125).complains("nfs");
+    scratch.holm(["rm", "box"]).ok();
+    leaks.assert_none();
+}

@@ -39,6 +39,9 @@ pub struct Ps {
 /// Flags of `logs`.
 #[derive(Args, Clone, Debug)]
 pub struct Logs {
+    /// What the log driver adds to lines; Holm's adds nothing.
+    #[arg(long, hide = true)]
+    pub details: bool,
     /// Go on as long as the container runs.
     #[arg(short, long)]
     pub follow: bool,

@@ -79,6 +79,9 @@ pub struct ContainerFlags {
     /// Do not show the progress of a pull.
     #[arg(short, long)]
     pub quiet: bool,
+    /// Docker's notary, which is gone; of no meaning.
+    #[arg(long, hide = true)]
+    pub disable_content_trust: bool,
     /// How it is isolated: container.
     #[arg(long, value_name = "KIND")]
     pub isolation: Option<String>,
@@ -145,6 +148,9 @@ pub struct ProcessFlags {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Files and devices")]
 pub struct FileFlags {
+    /// Driver of the volumes that `-v` makes: local.
+    #[arg(long, value_name = "DRIVER", value_parser = ["local"], hide = true)]
+    pub volume_driver: Option<String>,
     /// Volume or bind mount: [SOURCE:]TARGET[:OPTIONS].
     #[arg(short, long, value_name = "VOLUME")]
     pub volume: Vec<String>,

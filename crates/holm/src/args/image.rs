@@ -7,6 +7,9 @@ use clap::Args;
 /// Flags of `pull`.
 #[derive(Args, Clone, Debug)]
 pub struct Pull {
+    /// Docker's notary, which is gone; of no meaning.
+    #[arg(long, hide = true)]
+    pub disable_content_trust: bool,
     /// Every tag of the repository.
     #[arg(short, long)]
     pub all_tags: bool,
@@ -27,6 +30,12 @@ pub struct Pull {
 /// Flags of `push`.
 #[derive(Args, Clone, Debug)]
 pub struct Push {
+    /// All tags of the name.
+    #[arg(short, long, conflicts_with = "destination")]
+    pub all_tags: bool,
+    /// Docker's notary, which is gone; of no meaning.
+    #[arg(long, hide = true)]
+    pub disable_content_trust: bool,
     /// Print nothing.
     #[arg(short, long)]
     pub quiet: bool,

@@ -4,9 +4,9 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use holm_image::pull::platform::{host_platform, parse_platform};
-use holm_image::reference::{Resolver, ResolverPaths};
+use holm_image::reference::{Reference, Resolver, ResolverPaths};
 use holm_image::registry::{ClientOptions, Credential};
-use holm_image::store::Image;
+use holm_image::store::{Image, Store};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 use super::Outcome;
@@ -97,21 +97,51 @@ fn report(image: &Image, reference: &str, quiet: bool) -> Result<(), Failure> {
 
 /// `holm push`
 pub fn push(context: &Context, flags: &Push) -> Outcome {
-    let options = registry_options(&flags.registry)?;
-    let resolver = context.resolver()?;
     let store = context.store()?;
+    if flags.all_tags {
+        for name in tags_of(&store, &flags.image)? {
+            push_one(context, flags, &store, &name)?;
+        }
+        return Ok(0);
+    }
     let image = find_image(context, &store, &flags.image)?;
-    let destination = flags.destination.as_deref().map(|text| text.strip_prefix("docker://").unwrap_or(text));
-    let is_id = holm_image::reference::Reference::parse(&flags.image)
-        .map_or(true, |reference| !image.names.contains(&reference.to_string()));
-    if destination.is_none() && is_id && image.names.is_empty() {
+    let is_id = Reference::parse(&flags.image).map_or(true, |reference| !image.names.contains(&reference.to_string()));
+    if flags.destination.is_none() && is_id && image.names.is_empty() {
         return Err(Failure::new(format!("cannot push image `{}`: it has no name", flags.image))
             .with_hint(format!("holm tag {} registry.example.com/app:1", flags.image)));
     }
     let source =
         if is_id { image.names.first().map_or(flags.image.clone(), String::clone) } else { flags.image.clone() };
+    push_one(context, flags, &store, &source)
+}
+
+/// The names in the store that a name without a tag means, one for each tag.
+fn tags_of(store: &Store, text: &str) -> Result<Vec<String>, Failure> {
+    let wanted = Reference::parse(text).map_err(|error| Failure::from_error(&error))?;
+    if text.rsplit('/').next().is_some_and(|last| last.contains([':', '@'])) {
+        return Err(Failure::new(format!("cannot push all tags of `{text}`: it names one"))
+            .with_hint(format!("holm push --all-tags {}", text.rsplit_once(':').map_or(text, |(name, _)| name))));
+    }
+    let names = store.list()?.into_iter().flat_map(|image| image.names);
+    let fits = |name: &String| {
+        Reference::parse(name).is_ok_and(|found| {
+            found.domain() == wanted.domain() && found.path() == wanted.path() && found.digest().is_none()
+        })
+    };
+    let mut names: Vec<String> = names.filter(fits).collect();
+    names.sort();
+    if names.is_empty() {
+        return Err(Failure::new(format!("cannot find image `{text}`: no tag of that name is in the store")));
+    }
+    Ok(names)
+}
+
+fn push_one(context: &Context, flags: &Push, store: &Store, source: &str) -> Outcome {
+    let options = registry_options(&flags.registry)?;
+    let resolver = context.resolver()?;
+    let destination = flags.destination.as_deref().map(|text| text.strip_prefix("docker://").unwrap_or(text));
     let bars = Bars::new(flags.quiet);
-    let pushed = holm_image::push::push(&store, &resolver, &options, &source, destination, &bars);
+    let pushed = holm_image::push::push(store, &resolver, &options, source, destination, &bars);
     bars.finish();
     let pushed = pushed?;
     if !flags.quiet {
@@ -119,7 +149,7 @@ pub fn push(context: &Context, flags: &Push) -> Outcome {
         output::line(&format!("{tag}: digest: {} size: {}", pushed.digest, pushed.size_bytes))?;
     }
     if let Ok(engine) = context.engine() {
-        super::image::emit(&engine, "push", &flags.image, &pushed.reference.to_string());
+        super::image::emit(&engine, "push", source, &pushed.reference.to_string());
     }
     Ok(0)
 }
