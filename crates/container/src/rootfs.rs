@@ -3,6 +3,7 @@
 //! Nothing is mounted on the host's tree: the mount lives by its descriptor, is attached inside the container's own mount
 //! namespace, and is gone with the last of both. Layers and folders are made elsewhere.
 
+mod apart;
 mod mapped;
 
 pub(crate) use mapped::map_owners;
@@ -13,7 +14,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, OpenTreeFlags, UnmountFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
+
+use apart::Lower;
 
 /// Most layers that overlayfs stacks. *Source*: fs/overlayfs/params.h, `OVL_MAX_STACK`.
 pub const MAX_LAYERS: usize = 500;
@@ -65,13 +68,8 @@ impl Rootfs {
         if let ([only], None) = (layers, &upper) {
             return Self::directory(only);
         }
-        match overlay_by_layer(layers, upper) {
-            // Before Linux 6.8 there is no `lowerdir+`, and each generation refuses it at another step.
-            Err(RootfsError::Call { source, .. }) if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-                overlay_joined(layers, upper).map(|mount| Self { mount })
-            }
-            other => other.map(|mount| Self { mount }),
-        }
+        let made = if kernel_has(6, 8) { overlay_by_layer(layers, upper) } else { overlay_joined(layers, upper) };
+        made.map(|mount| Self { mount })
     }
 
     /// Takes a folder as it is, with what is mounted below it.
@@ -129,8 +127,8 @@ fn overlay_by_layer(layers: &[PathBuf], upper: Option<Upper<'_>>) -> Result<Owne
     finish_overlay(fs.as_fd(), top, upper)
 }
 
-/// All layers in one string, which is capped at 255 bytes for `fsconfig` and one page for `mount`. Layers are named by
-/// their descriptors' links, which stay short.
+/// All layers in one string, which is capped at 255 bytes. Layers are named by their descriptors' links, which stay short;
+/// where there are still too many, the overlay is made apart.
 fn overlay_joined(layers: &[PathBuf], upper: Option<Upper<'_>>) -> Result<OwnedFd, RootfsError> {
     let top = top_of(layers);
     let mut held = Vec::with_capacity(layers.len());
@@ -141,7 +139,8 @@ fn overlay_joined(layers: &[PathBuf], upper: Option<Upper<'_>>) -> Result<OwnedF
     let names: Vec<String> = held.iter().map(|fd| format!("/proc/self/fd/{}", fd.as_raw_fd())).collect();
     let joined = names.join(":");
     if joined.len() > 255 {
-        return overlay_by_mount(&joined, top, upper);
+        let lowers: Vec<Lower> = layers.iter().cloned().map(Lower::Folder).collect();
+        return apart::overlay(&lowers, upper);
     }
     let fs = rustix::mount::fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed("open overlay for", top))?;
     rustix::mount::fsconfig_set_string(&fs, "lowerdir", joined.as_str()).map_err(failed("add layers up to", top))?;
@@ -162,20 +161,10 @@ fn finish_overlay(fs: BorrowedFd<'_>, top: &Path, upper: Option<Upper<'_>>) -> R
         .map_err(failed("mount the overlay over", top))
 }
 
-/// For many layers on old kernels: mounted for a moment over the folder of changes, cloned and taken away.
-fn overlay_by_mount(joined: &str, top: &Path, upper: Option<Upper<'_>>) -> Result<OwnedFd, RootfsError> {
-    let Some(upper) = upper else {
-        return Err(failed("make a read-only overlay over", top)(Errno::OPNOTSUPP));
-    };
-    let mut options = format!("lowerdir={joined},upperdir={},workdir={}", upper.upper.display(), upper.work.display());
-    if upper.volatile {
-        options.push_str(",volatile");
-    }
-    let options = std::ffi::CString::new(options).map_err(|_| failed("use", upper.upper)(Errno::INVAL))?;
-    rustix::mount::mount("overlay", upper.upper, "overlay", MountFlags::empty(), options.as_c_str())
-        .map_err(failed("mount an overlay on", upper.upper))?;
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let clone = rustix::mount::open_tree(CWD, upper.upper, flags).map_err(failed("clone the overlay on", upper.upper));
-    rustix::mount::unmount(upper.upper, UnmountFlags::DETACH).map_err(failed("unmount", upper.upper))?;
-    clone
+/// Whether the running kernel is this one or a later one. For calls that an older one answers in its log as well.
+fn kernel_has(major: u32, minor: u32) -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
 }

@@ -4,7 +4,7 @@
 //! The folder of changes is not mapped: overlayfs itself works in it as the host's root, whom the mapping does not know.
 //! What the container writes has its owners' ids of the host there.
 //!
-//! *Kernel*: 5.19 for idmapped layers of an overlay.
+//! *Kernel*: 5.19 for idmapped layers of an overlay; before 6.15 they have to be in a mount namespace.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use holm_sys::mount::{MountAttr, attr, mount_setattr};
 use rustix::fs::{CWD, Gid, Uid};
 use rustix::mount::OpenTreeFlags;
 
-use super::{Rootfs, RootfsError, Upper, failed};
+use super::apart::{self, Lower};
+use super::{Rootfs, RootfsError, Upper, failed, kernel_has};
 
 impl Rootfs {
     /// As [`Rootfs::overlay`], with the owners of layers mapped by the user namespace `users`
@@ -25,10 +26,14 @@ impl Rootfs {
         root: (u32, u32),
     ) -> Result<Self, RootfsError> {
         let clones: Vec<OwnedFd> = layers.iter().map(|layer| mapped_clone(layer, users)).collect::<Result<_, _>>()?;
-        let links: Vec<PathBuf> = clones.iter().map(link_to).collect();
         let (uid, gid) = (Uid::from_raw(root.0), Gid::from_raw(root.1));
         rustix::fs::chown(upper.upper, Some(uid), Some(gid)).map_err(failed("make over", upper.upper))?;
         // The overlay holds what it needs of the clones; they are let go here.
+        if !kernel_has(6, 15) {
+            let lowers: Vec<Lower> = clones.into_iter().map(Lower::Mount).collect();
+            return apart::overlay(&lowers, Some(upper)).map(|mount| Self { mount });
+        }
+        let links: Vec<PathBuf> = clones.iter().map(link_to).collect();
         Self::overlay(&links, Some(upper))
     }
 }
