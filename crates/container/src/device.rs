@@ -42,17 +42,15 @@ fn host_clone(name: &str, major: u32, minor: u32) -> Result<OwnedFd, StartError>
     Ok(tree)
 }
 
-/// Fills a `/dev` that nobody else can see yet. *Order*: the file mode mask is 0.
-pub(crate) fn populate(dev: BorrowedFd<'_>, clones: &[(&'static str, OwnedFd)]) -> Result<(), StartError> {
+/// Fills a `/dev` that nobody else can see yet; with `own_nodes` nodes are made, else they are for [`attach_clones`].
+/// *Order*: the file mode mask is 0.
+pub(crate) fn populate(dev: BorrowedFd<'_>, own_nodes: bool) -> Result<(), StartError> {
     for (name, major, minor) in DEFAULT {
-        if clones.is_empty() {
+        if own_nodes {
             let mode = Mode::from_raw_mode(0o666);
             rustix::fs::mknodat(dev, name, FileType::CharacterDevice, mode, makedev(major, minor))
                 .doing(|| format!("make device `/dev/{name}`"))?;
         }
-    }
-    for (name, tree) in clones {
-        attach_file(dev, name, tree.as_fd())?;
     }
     for (name, target) in LINKS {
         match rustix::fs::symlinkat(target, dev, name) {
@@ -61,6 +59,12 @@ pub(crate) fn populate(dev: BorrowedFd<'_>, clones: &[(&'static str, OwnedFd)]) 
         }
     }
     Ok(())
+}
+
+/// Puts clones of the host's nodes into `/dev`. *Order*: after `/dev` was attached itself: before Linux 6.15 nothing can be
+/// mounted on a mount that is in no namespace.
+pub(crate) fn attach_clones(dev: BorrowedFd<'_>, clones: &[(&'static str, OwnedFd)]) -> Result<(), StartError> {
+    clones.iter().try_for_each(|(name, tree)| attach_file(dev, name, tree.as_fd()))
 }
 
 /// Attaches a cloned file mount at `dev/name`, making the file to hold it.

@@ -62,10 +62,11 @@ pub(crate) fn apply(
                 };
                 let is = |name: &[u8], target: &str| kind.as_bytes() == name && step.target == Path::new(target);
                 if is(b"tmpfs", "/dev") {
-                    device::populate(mount.as_fd(), device_clones)?;
+                    device::populate(mount.as_fd(), device_clones.is_empty())?;
                 }
                 attach_folder(applied.root.as_fd(), step, mount.as_fd())?;
                 if is(b"tmpfs", "/dev") {
+                    device::attach_clones(mount.as_fd(), device_clones)?;
                     applied.dev = Some(mount);
                 } else if is(b"proc", "/proc") {
                     applied.proc = Some(mount);
