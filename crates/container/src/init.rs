@@ -117,11 +117,7 @@ fn set_up(plan: &InitPlan<'_>, channel: &Channel) -> Result<Applied, StartError>
     }
     if let Some(proc) = host_proc {
         let (apparmor, selinux) = (plan.process.apparmor.as_deref(), plan.process.selinux.as_deref());
-        label::apply_exec_label(proc.as_fd(), apparmor, selinux).map_err(|e| StartError {
-            what: "set the security label".into(),
-            kind: crate::error::FailureKind::Setup,
-            source: Some(std::io::Error::other(e)),
-        })?;
+        label::apply_exec_label(proc.as_fd(), apparmor, selinux)?;
     }
     Ok(applied)
 }

@@ -9,7 +9,7 @@ use rustix::process::{DumpableBehavior, Signal};
 
 use crate::channel::Channel;
 use crate::create::{Join, flags_of};
-use crate::error::{Doing, FailureKind, StartError};
+use crate::error::{Doing, StartError};
 use crate::process::ProcessPlan;
 use crate::seccomp::Program;
 use crate::{label, terminal};
@@ -98,11 +98,7 @@ fn set_up(
     plan.process.enter_cwd(root.as_fd())?;
     if let Some(proc) = proc {
         let (apparmor, selinux) = (plan.process.apparmor.as_deref(), plan.process.selinux.as_deref());
-        label::apply_exec_label(proc.as_fd(), apparmor, selinux).map_err(|e| StartError {
-            what: "set the security label".into(),
-            kind: FailureKind::Setup,
-            source: Some(std::io::Error::other(e)),
-        })?;
+        label::apply_exec_label(proc.as_fd(), apparmor, selinux)?;
     }
     Ok(())
 }

@@ -11,6 +11,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use crate::error::{FailureKind, StartError};
+
 /// Magic of procfs in `statfs`. *Source*: linux/magic.h.
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 /// Magic of selinuxfs in `statfs`.
@@ -43,6 +45,14 @@ pub enum LabelError {
         /// What was asked for.
         label: String,
     },
+    /// No such profile is loaded.
+    #[error("cannot set {module} label `{label}`: no such profile is loaded")]
+    Unknown {
+        /// AppArmor.
+        module: &'static str,
+        /// What was asked for.
+        label: String,
+    },
     /// The kernel refused it.
     #[error("cannot set {module} label `{label}`")]
     Write {
@@ -54,6 +64,15 @@ pub enum LabelError {
         #[source]
         source: io::Error,
     },
+}
+
+impl From<LabelError> for StartError {
+    fn from(error: LabelError) -> Self {
+        let text = error.to_string();
+        let what = text.strip_prefix("cannot ").unwrap_or(&text).to_owned();
+        let source = if let LabelError::Write { source, .. } = error { Some(source) } else { None };
+        Self { what, kind: FailureKind::Setup, source }
+    }
 }
 
 /// Labels the calling thread's next exec. Does nothing where neither is asked for.
@@ -120,7 +139,11 @@ fn write(
         }
     }
     let file = result.map_err(failed)?;
-    rustix::io::write(&file, value.as_bytes()).map(drop).map_err(failed)
+    match rustix::io::write(&file, value.as_bytes()) {
+        Ok(_) => Ok(()),
+        Err(Errno::NOENT) => Err(LabelError::Unknown { module, label: label.to_owned() }),
+        Err(e) => Err(failed(e)),
+    }
 }
 
 /// `thread-self` is itself a link of procfs; it is read and its target walked without links.
@@ -160,6 +183,16 @@ mod tests {
             let error = apply_exec_label(proc.as_fd(), None, Some("system_u:system_r:container_t:s0"));
             assert!(matches!(error, Err(LabelError::NotEnabled { module: "SELinux", .. })), "{error:?}");
         }
+    }
+
+    #[test]
+    fn failure_tells_the_label_and_the_reason() {
+        let (module, label) = ("AppArmor", "strict".to_owned());
+        let unknown = StartError::from(LabelError::Unknown { module, label: label.clone() });
+        assert_eq!(unknown.to_string(), "cannot set AppArmor label `strict`: no such profile is loaded");
+        let refused = StartError::from(LabelError::Write { module, label, source: Errno::ACCESS.into() });
+        assert_eq!(refused.to_string(), "cannot set AppArmor label `strict`");
+        assert_eq!(refused.source.and_then(|e| e.raw_os_error()), Some(Errno::ACCESS.raw_os_error()));
     }
 
     #[test]
