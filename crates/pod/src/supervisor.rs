@@ -135,6 +135,9 @@ struct Supervisor {
     execs: Vec<ExecRun>,
     health: Option<Checker>,
     stopping: Option<Stopping>,
+    /// The supervisor was told to end, as when the machine goes down: no start follows this end, and it is no wish of the
+    /// user's, so that `unless-stopped` starts the container again after the boot.
+    ending: bool,
     restart: restart::Backoff,
     tidy_at: Option<Instant>,
     next_number: u32,
@@ -188,6 +191,7 @@ impl Supervisor {
             execs: Vec::new(),
             health: None,
             stopping: None,
+            ending: false,
             restart: restart::Backoff::default(),
             tidy_at: None,
             next_number: 1,
@@ -363,12 +367,13 @@ impl Supervisor {
         }
     }
 
-    /// Takes SIGCHLD and reaps, takes SIGTERM as a wish to stop.
+    /// Takes SIGCHLD and reaps, takes SIGTERM as the end of the machine's or session's time.
     fn take_signals(&mut self) {
         while let Some(signal) = holm_sys::detach::take_signal(self.signals.as_fd()) {
             if signal == rustix::process::Signal::TERM.as_raw() {
                 let signal = crate::plan::stop_signal(&self.record.spec, &self.record.image_config);
-                self.stop(signal, self.record.spec.stop_timeout_s.unwrap_or(10));
+                self.ending = true;
+                self.bring_down(signal, self.record.spec.stop_timeout_s.unwrap_or(10));
             }
         }
         while let Some((pid, status)) = holm_sys::detach::reap_any() {

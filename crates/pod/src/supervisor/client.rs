@@ -163,6 +163,11 @@ impl Supervisor {
     /// Asks the container to stop and plans to kill it. It is not started again by policy.
     pub(super) fn stop(&mut self, signal: i32, timeout_s: i64) {
         self.state.stopped_by_user = true;
+        self.bring_down(signal, timeout_s);
+    }
+
+    /// Sends the container its signal and plans to kill it. Whether it is started again was decided by the caller.
+    pub(super) fn bring_down(&mut self, signal: i32, timeout_s: i64) {
         let Some(running) = &self.running else { return self.stop_waiting() };
         let pid = running.init.pid;
         if timeout_s == 0 && signal == Signal::KILL.as_raw() {

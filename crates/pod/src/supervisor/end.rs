@@ -45,7 +45,7 @@ impl Supervisor {
 
     fn restart_wanted(&self, code: i32) -> bool {
         let state = &self.state;
-        restart::wanted(self.record.spec.restart, code, state.restart_count, state.stopped_by_user)
+        !self.ending && restart::wanted(self.record.spec.restart, code, state.restart_count, state.stopped_by_user)
     }
 
     /// The end of a `--rm` container: it is gone from sight first, its waiters are told, and only then are its files and
