@@ -114,6 +114,7 @@ fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Version(flags) => system::version(&flags),
         Command::SystemDf(flags) => system::usage(context, &flags),
         Command::SystemPrune(flags) => system::prune(context, &flags),
+        Command::SystemBoot(flags) => system::boot(context, &flags),
         Command::Completions(flags) => system::completions(&flags),
         Command::Man(flags) => system::man(&flags),
         Command::VolumeCreate(flags) => volume::create(context, &flags),

@@ -25,7 +25,7 @@ use crate::intent::environment::read_capped;
 /// Most bytes of a settings file.
 const FILE_MAX_BYTES: u64 = 1 << 20;
 /// The system's settings file.
-const SYSTEM_FILE: &str = "/etc/holm/config.toml";
+pub const SYSTEM_FILE: &str = "/etc/holm/config.toml";
 
 /// Where a setting came from.
 #[derive(Clone, Debug, PartialEq, Eq)]

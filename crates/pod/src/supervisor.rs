@@ -39,6 +39,7 @@ use rustix::net::SocketType;
 use crate::layout::{FolderLock, Record};
 use crate::{Error, Event, Roots, StartIo, event, log, wire};
 
+pub(crate) use restart::wanted_after_boot;
 pub(crate) use source::{bind as bind_source, block_devices};
 
 use attach::Stream;

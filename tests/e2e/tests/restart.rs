@@ -77,3 +77,36 @@ fn policy_is_changed_while_it_runs_and_nonsense_is_refused() {
     assert!(matches!(output.exit_code(), 2 | 125), "{output}");
     leaks.assert_none();
 }
+
+/// The parent of a container's init.
+fn supervisor(scratch: &Scratch, name: &str) -> i32 {
+    let init = scratch.inspect(name, "{{.State.Pid}}");
+    let status = std::fs::read_to_string(format!("/proc/{init}/status")).unwrap();
+    status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn supervisor_told_to_end_is_no_stop_by_the_user_and_boot_starts_it_again() {
+    let scratch = Scratch::with_busybox();
+    let leaks = Leaks::before(&scratch);
+    let names = ["always", "unless", "stopped", "plain"];
+    for (name, policy) in names.iter().zip(["always", "unless-stopped", "unless-stopped", "no"]) {
+        scratch.detached(
+            name,
+            &["--restart", policy],
+            &["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"],
+        );
+    }
+    scratch.holm(["stop", "stopped"]).ok();
+    for name in ["always", "unless", "plain"] {
+        kill(supervisor(&scratch, name), 15);
+    }
+    for name in names {
+        scratch.wait_for_status(name, "exited");
+    }
+    scratch.holm(["system", "boot"]).ok().says("always\nunless");
+    assert_eq!(scratch.inspect("unless", "{{.State.Status}}"), "running");
+    scratch.holm(["system", "boot"]).ok().says("");
+    scratch.holm(["rm", "-f"]).args(names).ok();
+    leaks.assert_none();
+}

@@ -48,6 +48,14 @@ pub struct SystemPrune {
     pub filter: Vec<String>,
 }
 
+/// Flags of `system boot`.
+#[derive(Args, Clone, Debug)]
+pub struct SystemBoot {
+    /// Start nothing; print a systemd unit that runs this command at each boot.
+    #[arg(long)]
+    pub print_unit: bool,
+}
+
 /// Flags of `completions`.
 #[derive(Args, Clone, Debug)]
 pub struct Completions {

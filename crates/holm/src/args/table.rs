@@ -64,6 +64,7 @@ pub enum Command {
     Version(system::Version),
     SystemDf(system::SystemDf),
     SystemPrune(system::SystemPrune),
+    SystemBoot(system::SystemBoot),
     VolumeCreate(volume::VolumeCreate),
     VolumeList(volume::VolumeList),
     VolumeInspect(volume::VolumeInspect),
@@ -146,7 +147,7 @@ impl Entry {
 
     /// Whether its process enters a container.
     pub fn enters_containers(&self) -> bool {
-        matches!(self.name, "run" | "start" | "restart" | "exec")
+        matches!(self.name, "run" | "start" | "restart" | "exec" | "boot")
     }
 
     pub(super) fn reader(&self) -> Option<Reader> {

@@ -1,5 +1,6 @@
-//! `info version completions man` and `system df|prune`.
+//! `info version completions man` and `system df|prune|boot`.
 
+mod boot;
 mod info;
 mod usage;
 
@@ -17,6 +18,7 @@ use crate::format::quantity;
 use crate::format::template::Template;
 use crate::output;
 
+pub use boot::boot;
 pub use info::info;
 pub use usage::usage;
 

@@ -8,6 +8,7 @@ use holm_spec::oci::runtime::IdMapping;
 
 use super::Engine;
 use crate::owner::Owners;
+use crate::supervisor::wanted_after_boot;
 use crate::{Container, Error, Roots, log, name};
 
 /// The ids of all containers.
@@ -81,6 +82,15 @@ impl Engine {
             }
         }
         list.sort_by(|a, b| b.spec.created_at_ns.cmp(&a.spec.created_at_ns).then_with(|| a.spec.id.cmp(&b.spec.id)));
+        Ok(list)
+    }
+
+    /// The containers that their restart policies want running and that do not run, the oldest first, since one that
+    /// joins another's namespaces is younger than it. To be asked after a boot.
+    pub fn due_after_boot(&self) -> Result<Vec<Container>, Error> {
+        let mut list = self.list()?;
+        list.retain(|c| !c.state.status.is_live() && wanted_after_boot(c.spec.restart, &c.state));
+        list.reverse();
         Ok(list)
     }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use holm_spec::container::RestartPolicy;
+use holm_spec::state::ContainerState;
 
 /// First and longest wait, and the running time after which the wait starts from the first again. *Source*: moby
 /// restartmanager: 100 ms doubling to one minute, reset after ten seconds.
@@ -20,6 +21,14 @@ pub(super) fn wanted(policy: RestartPolicy, exit_code: i32, restarts: u32, stopp
             exit_code != 0 && (maximum_retry_count == 0 || restarts < maximum_retry_count)
         }
     }
+}
+
+/// Whether the policy wants a container that does not run started after a boot. `always` then outdoes a stop by the user,
+/// and nothing starts what never ran. *Source*: moby's daemon, which does the same when it starts; only a stopped
+/// `on-failure` container, which it starts again for the code that its stop left, stays down here.
+pub(crate) fn wanted_after_boot(policy: RestartPolicy, state: &ContainerState) -> bool {
+    let stopped = state.stopped_by_user && policy != RestartPolicy::Always;
+    state.started_at_ns != 0 && wanted(policy, state.exit_code, state.restart_count, stopped)
 }
 
 /// The wait before the next start.
@@ -71,6 +80,33 @@ mod tests {
             (OnFailure { maximum_retry_count: 0 }, 1, 1000, false, true),
         ] {
             assert_eq!(wanted(policy, code, count, stopped), expected, "{policy:?} {code} {count} {stopped}");
+        }
+    }
+
+    #[test]
+    fn policy_decides_after_a_boot_by_how_it_ended_and_who_stopped_it() {
+        use RestartPolicy::*;
+        let twice = OnFailure { maximum_retry_count: 2 };
+        for (policy, started_at_ns, exit_code, restart_count, stopped_by_user, expected) in [
+            (No, 1, 255, 0, false, false),
+            (Always, 1, 0, 0, false, true),
+            (Always, 1, 137, 0, true, true),
+            (Always, 0, 0, 0, false, false),
+            (UnlessStopped, 1, 0, 0, false, true),
+            (UnlessStopped, 1, 143, 0, true, false),
+            (twice, 1, 255, 0, false, true),
+            (twice, 1, 255, 0, true, false),
+            (twice, 1, 0, 0, false, false),
+            (twice, 1, 1, 2, false, false),
+        ] {
+            let state = ContainerState {
+                started_at_ns,
+                exit_code,
+                restart_count,
+                stopped_by_user,
+                ..ContainerState::default()
+            };
+            assert_eq!(wanted_after_boot(policy, &state), expected, "{policy:?} {state:?}");
         }
     }
 

@@ -246,6 +246,14 @@ const SYSTEM_PRUNE: Entry = row!(
     "Remove all that is unused",
     "holm system prune -f\nholm system prune -af --volumes"
 );
+const SYSTEM_BOOT: Entry = row!(
+    "boot",
+    [],
+    System,
+    SystemBoot(system::SystemBoot),
+    "Start the containers that a restart policy wants running, after a boot",
+    "holm system boot\nholm system boot --print-unit > /etc/systemd/system/holm.service"
+);
 const COMPLETIONS: Entry = row!(
     "completions",
     ["completion"],
@@ -313,7 +321,7 @@ const IMAGE: Entry = group(
 const VOLUME: Entry =
     group("volume", &VOLUME_ENTRIES, "Volumes: create ls inspect rm prune", "holm volume create data\nholm volume ls");
 const SYSTEM: Entry =
-    group("system", &SYSTEM_ENTRIES, "Holm itself: df prune info events", "holm system df\nholm system prune -f");
+    group("system", &SYSTEM_ENTRIES, "Holm itself: df prune boot info events", "holm system df\nholm system prune -f");
 
 const fn group(name: &'static str, children: &'static [Entry], about: &'static str, examples: &'static str) -> Entry {
     Entry { name, aliases: &[], topic: Topic::Group, about, examples, action: Action::Group(children) }
@@ -348,7 +356,7 @@ static CONTAINER_ENTRIES: [Entry; 24] = [
 static IMAGE_ENTRIES: [Entry; 11] =
     [IMAGE_LS, IMAGE_RM, PULL, PUSH, TAG, IMAGE_INSPECT, HISTORY, SAVE, LOAD, IMPORT, IMAGE_PRUNE];
 static VOLUME_ENTRIES: [Entry; 5] = [VOLUME_CREATE, VOLUME_LS, VOLUME_INSPECT, VOLUME_RM, VOLUME_PRUNE];
-static SYSTEM_ENTRIES: [Entry; 4] = [SYSTEM_DF, SYSTEM_PRUNE, INFO, EVENTS];
+static SYSTEM_ENTRIES: [Entry; 5] = [SYSTEM_DF, SYSTEM_PRUNE, SYSTEM_BOOT, INFO, EVENTS];
 static ENTRIES: &[Entry] = &[
     RUN,
     CREATE,
