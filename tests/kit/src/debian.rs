@@ -36,7 +36,8 @@ pub fn debian_image(system: &Debian) -> PathBuf {
     layout
 }
 
-fn codename() -> String {
+/// The code name of this machine's release.
+pub(crate) fn codename() -> String {
     let text = fs::read_to_string("/etc/os-release").expect("read /etc/os-release");
     let line = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     line.expect("a code name in /etc/os-release").trim_matches('"').to_owned()
@@ -50,7 +51,8 @@ fn mirror(codename: &str) -> Option<String> {
     output.stdout.lines().find_map(|line| line.strip_prefix(&wanted).map(str::to_owned))
 }
 
-fn make_root(system: &Debian, codename: &str, root: &Path, packages: &Path) {
+/// Makes a root folder with the packages, keeping what it downloads in `packages`.
+pub(crate) fn make_root(system: &Debian, codename: &str, root: &Path, packages: &Path) {
     fs::create_dir_all(packages).expect("make a folder");
     fs::create_dir_all(root.parent().expect("a parent")).expect("make a folder");
     let components = if codename_is_ubuntu() { "--components=main,universe" } else { "--components=main" };
