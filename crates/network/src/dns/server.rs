@@ -27,6 +27,8 @@ const LOOKS_MAX: usize = 16;
 const BATCHES_MAX: usize = 4;
 /// Most connections accepted in one look.
 const ACCEPTS_MAX: usize = 16;
+/// Most queries of one connection that are answered in one look.
+const QUERIES_MAX: usize = 64;
 /// Bytes of the longest datagram that is read: what fits a link.
 const DATAGRAM_MAX: usize = 1536;
 /// How long no connection is accepted when there are no more descriptors.
@@ -199,7 +201,7 @@ impl Server {
 
     fn serve_connection(&mut self, key: Key, turn: &mut Turn<'_>) {
         self.room.resize(usize::from(u16::MAX), 0);
-        loop {
+        for _ in 0..QUERIES_MAX {
             let Some(connection) = self.connections.get_mut(key) else { return };
             let message = match connection.read(turn.now) {
                 Ok(Some(message)) => message,

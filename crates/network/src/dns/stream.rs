@@ -41,6 +41,12 @@ impl Stream {
         self.output.len() - self.sent
     }
 
+    /// A whole message has come that was not taken yet. The kernel knows nothing of it, so no event will tell.
+    pub fn has_message(&self) -> bool {
+        let head = self.input.split_first_chunk::<2>();
+        head.is_some_and(|(head, rest)| rest.len() >= usize::from(u16::from_be_bytes(*head)))
+    }
+
     /// Takes the next whole message.
     ///
     /// # Errors

@@ -114,9 +114,11 @@ impl Connections {
             connection.active = now;
         }
         let (unsent, ended) = (connection.stream.unsent(), connection.stream.is_ended());
-        let read = !ended && connection.waiting < PIPELINE_MAX && unsent < UNSENT_MAX;
-        let interest = Interest { read, write: unsent > 0 };
-        if ended && unsent == 0 && connection.waiting == 0 {
+        let may_read = connection.waiting < PIPELINE_MAX && unsent < UNSENT_MAX;
+        // What has been read already causes no event; that there is room to write does.
+        let more = may_read && connection.stream.has_message();
+        let interest = Interest { read: may_read && !ended, write: unsent > 0 || more };
+        if ended && unsent == 0 && connection.waiting == 0 && !more {
             self.slab.remove(key);
         } else if interest != connection.interest {
             connection.interest = interest;

@@ -95,7 +95,8 @@ impl Upstreams {
         }
         file.looked = Some(now);
         let stamp = |data: Metadata| (data.mtime(), data.mtime_nsec(), data.ino(), data.size());
-        let seen = std::fs::metadata(&file.path).ok().filter(|data| data.len() <= FILE_MAX).map(stamp);
+        let seen =
+            std::fs::metadata(&file.path).ok().filter(|data| data.is_file() && data.len() <= FILE_MAX).map(stamp);
         if seen == file.seen {
             return;
         }

@@ -133,6 +133,22 @@ fn connection_carries_many_queries_however_they_are_cut() {
 }
 
 #[test]
+fn connection_that_reads_late_gets_all_its_answers() {
+    let (serving, _) = serve("127.77.0.9");
+    let stream = serving.connection();
+    // More than is kept unsent; then the end of what the client says.
+    let count = 8000;
+    let message = query(1, "one.", RecordType::A, None);
+    let framed = [&u16::try_from(message.len()).unwrap().to_be_bytes()[..], &message].concat();
+    std::io::Write::write_all(&mut &stream, &framed.repeat(count)).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    for _ in 0..count {
+        assert_eq!(receive_framed(&stream).answers.len(), 1);
+    }
+    assert_eq!(std::io::Read::read(&mut &stream, &mut [0]).unwrap(), 0, "closed when all is said");
+}
+
+#[test]
 fn connections_of_one_client_are_limited() {
     let (serving, _) = serve("127.77.0.7");
     let streams: Vec<_> = (0..20).map(|_| serving.connection()).collect();
