@@ -29,6 +29,7 @@ test: setup lint ## every test, as CI runs it
 bench: ## every benchmark beside the peers, as a table and as target/bench/*.json; RECORD=1 writes docs/benchmarks.md
 	@tools/setup.sh bench
 	cargo build --release --package holm
+	cargo build --release --package holm-network --example dns
 	cargo build --package holm-benches
 	$(TARGET)/debug/holm-bench $(if $(RECORD),--record docs/benchmarks.md)
 

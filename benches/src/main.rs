@@ -6,6 +6,7 @@ mod elsewhere;
 mod exec;
 mod floor;
 mod memory;
+mod names;
 mod parallel;
 mod peer;
 mod report;
@@ -20,12 +21,13 @@ use report::Table;
 /// A benchmark by name.
 type Benchmark = (&'static str, fn(&peer::Peers) -> Vec<Table>);
 
-const BENCHMARKS: [Benchmark; 5] = [
+const BENCHMARKS: [Benchmark; 6] = [
     ("start", start::measure),
     ("exec", exec::measure),
     ("memory", memory::measure),
     ("parallel", parallel::measure),
     ("unpack", unpack::measure),
+    ("names", names::measure),
 ];
 
 fn main() -> ExitCode {
