@@ -7,6 +7,7 @@ mod exec;
 mod floor;
 mod memory;
 mod names;
+mod network;
 mod parallel;
 mod peer;
 mod report;
@@ -21,13 +22,14 @@ use report::Table;
 /// A benchmark by name.
 type Benchmark = (&'static str, fn(&peer::Peers) -> Vec<Table>);
 
-const BENCHMARKS: [Benchmark; 6] = [
+const BENCHMARKS: [Benchmark; 7] = [
     ("start", start::measure),
     ("exec", exec::measure),
     ("memory", memory::measure),
     ("parallel", parallel::measure),
     ("unpack", unpack::measure),
     ("names", names::measure),
+    ("network", network::measure),
 ];
 
 fn main() -> ExitCode {

@@ -62,6 +62,11 @@ impl NetHost {
         ["nsenter".to_owned(), format!("--net=/run/netns/{}", self.name)]
     }
 
+    /// Its network namespace.
+    pub fn netns(&self) -> std::path::PathBuf {
+        format!("/run/netns/{}", self.name).into()
+    }
+
     /// A command line of any program on the host.
     pub fn command<A: AsRef<OsStr>>(&self, program: &str, args: impl IntoIterator<Item = A>) -> Holm {
         Holm::program(program).args(args).through(self.prefix())
