@@ -4,6 +4,8 @@
 mod arch;
 pub mod bpf;
 pub mod detach;
+#[cfg(target_arch = "x86_64")]
+mod entry;
 pub mod exe;
 pub mod idle;
 pub mod mount;
