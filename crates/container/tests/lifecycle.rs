@@ -101,6 +101,7 @@ fn run_in(rootfs: &Rootfs, spec: &Spec, init: bool) -> Result<(i32, String), Sta
         seccomp: None,
         start_now: true,
         init,
+        hold_mounts: false,
     })?;
     let mut text = String::new();
     output.read_to_string(&mut text).unwrap();
@@ -185,6 +186,7 @@ fn created_container_waits_for_start_and_exec_joins_it(root: &Path) {
         seccomp: None,
         start_now: false,
         init: false,
+        hold_mounts: false,
     };
     let mut made = holm_container::create(request).unwrap();
     made.start().unwrap();
@@ -236,6 +238,7 @@ fn terminal_is_the_containers_own(root: &Path) {
         seccomp: None,
         start_now: true,
         init: false,
+        hold_mounts: false,
     };
     let made = holm_container::create(request).unwrap();
     let master = made.console.unwrap();

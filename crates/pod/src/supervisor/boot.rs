@@ -178,6 +178,8 @@ impl Supervisor {
             seccomp,
             start_now: true,
             init: spec.init,
+            // Not where a folder of the host's is among them: it is free by the time the end is told.
+            hold_mounts: spec.auto_remove && spec.mounts.iter().all(|m| m.kind == MountKind::Tmpfs),
         })
         .map_err(|e: StartError| self.failed(chain(&e), e.exit_code()))?;
         if let Some(master) = init.console.take() {
