@@ -22,4 +22,5 @@ mod programs;
 mod pull;
 mod restart;
 mod run;
+mod start_calls;
 mod volumes;
