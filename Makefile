@@ -20,7 +20,7 @@ setup: ## everything that `make test` needs
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck tools/*.sh .ci/run; fi
+	@if command -v shellcheck >/dev/null; then shellcheck tools/*.sh examples/*.sh .ci/run; fi
 
 test: setup lint ## every test, as CI runs it
 	cargo build --release --package holm

@@ -7,8 +7,8 @@ set -euo pipefail
 purpose=${1:-build}
 build=(gcc make pkg-config curl ca-certificates)
 test=(busybox-static debootstrap skopeo podman runc crun docker-registry apache2-utils redis-tools openssl zstd
-    xz-utils strace umoci gzip util-linux iproute2 procps)
-bench=(docker.io containerd conmon hyperfine)
+    xz-utils strace umoci gzip util-linux iproute2 procps nftables dnsutils dnsmasq-base)
+bench=(docker.io containerd conmon hyperfine dnsperf)
 
 case $purpose in
 build) want=("${build[@]}") ;;

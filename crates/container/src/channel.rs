@@ -3,8 +3,11 @@
 //! ```text
 //! container's process            starter          a SOCK_SEQPACKET pair, closed by exec
 //!   | -- 'C' + descriptor ------> |                the terminal's master side
+//!   | -- 'H' -------------------> |                about to change the root; waits (only if hooks are due then)
+//!   | <- 'G' -------------------- |                go
 //!   | -- 'R' -------------------> |                set up; waits (only if not started at once)
 //!   | <- 'G' -------------------- |                go
+//!   | -- 'L' + descriptor ------> |                the listener of a filter that notifies
 //!   | -- 'E' kind errno text ---> |                failed; the process ends
 //!   | -- (end of file) ---------> |                the program runs
 //! ```
@@ -29,6 +32,10 @@ pub(crate) struct Channel(OwnedFd);
 pub(crate) enum Message {
     /// The terminal's master side.
     Console(OwnedFd),
+    /// The listener of its system call filter.
+    Listener(OwnedFd),
+    /// Hooks are due; it waits.
+    HooksDue,
     /// Set up.
     Ready,
     /// The program runs, or the process ended without a word.
@@ -50,18 +57,35 @@ impl Channel {
 
     /// Sends the terminal's master side.
     pub(crate) fn send_console(&self, master: BorrowedFd<'_>) -> Result<(), StartError> {
+        self.send_fd(b"C", master).doing(|| "hand out the terminal".into())
+    }
+
+    /// Sends the listener of the filter that is loaded. Nothing but `sendmsg` is called.
+    pub(crate) fn send_listener(&self, listener: BorrowedFd<'_>) -> Result<(), StartError> {
+        self.send_fd(b"L", listener).doing(|| "hand out the seccomp listener".into())
+    }
+
+    fn send_fd(&self, letter: &[u8], fd: BorrowedFd<'_>) -> std::io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let fds = [master];
+        let fds = [fd];
         control.push(SendAncillaryMessage::ScmRights(&fds));
-        rustix::net::sendmsg(&self.0, &[IoSlice::new(b"C")], &mut control, SendFlags::NOSIGNAL)
-            .doing(|| "hand out the terminal".into())?;
+        rustix::net::sendmsg(&self.0, &[IoSlice::new(letter)], &mut control, SendFlags::NOSIGNAL)?;
         Ok(())
     }
 
     /// Says that all is set up and waits for the word to go.
     pub(crate) fn ready_and_wait(&self) -> Result<(), StartError> {
-        rustix::net::send(&self.0, b"R", SendFlags::NOSIGNAL).doing(|| "report to the supervisor".into())?;
+        self.say_and_wait(b"R")
+    }
+
+    /// Says that the starter's hooks are due and waits for the word to go.
+    pub(crate) fn wait_for_hooks(&self) -> Result<(), StartError> {
+        self.say_and_wait(b"H")
+    }
+
+    fn say_and_wait(&self, say: &[u8]) -> Result<(), StartError> {
+        rustix::net::send(&self.0, say, SendFlags::NOSIGNAL).doing(|| "report to the supervisor".into())?;
         let mut word = [0; 1];
         let (n, _) = rustix::net::recv(&self.0, &mut word, RecvFlags::empty()).doing(|| "wait for the start".into())?;
         if n == 1 && word == *b"G" { Ok(()) } else { Err(StartError::refused("start: the supervisor is gone")) }
@@ -98,12 +122,14 @@ impl Channel {
             Some([]) => Ok(Message::Closed),
             Some([b'E', rest @ ..]) => Err(StartError::from_packet(rest)),
             Some([b'R']) => Ok(Message::Ready),
-            Some([b'C']) => {
+            Some([b'H']) => Ok(Message::HooksDue),
+            Some([letter @ (b'C' | b'L')]) => {
                 let mut fds = control.drain().filter_map(|m| match m {
                     RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
                     _ => None,
                 });
-                fds.next().map(Message::Console).ok_or_else(|| StartError::refused("take the container's terminal"))
+                let fd = fds.next().ok_or_else(|| StartError::refused("take a descriptor of the container's"))?;
+                Ok(if *letter == b'C' { Message::Console(fd) } else { Message::Listener(fd) })
             }
             _ => Err(StartError::refused("understand the container's process")),
         }

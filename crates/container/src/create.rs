@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use holm_spec::oci::runtime::{Hooks, Linux, NamespaceKind, Process, Spec};
+use holm_spec::oci::runtime::{Linux, NamespaceKind, Process, Spec};
 use holm_sys::process::{self, Child, Fork, clone_flag};
 use rustix::mount::MountPropagationFlags;
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
@@ -11,12 +11,13 @@ use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
 use crate::cgroup::Entry;
 use crate::channel::{self, Channel, Message};
 use crate::error::{Doing, StartError};
+use crate::hook::{HookPlan, Told};
 use crate::init::{self, InitPlan};
 use crate::namespace::{self, NamespacePlan};
 use crate::process::ProcessPlan;
 use crate::rootfs::Rootfs;
-use crate::seccomp::Program;
-use crate::{device, hook, join, mount, sysctl};
+use crate::seccomp::{Listener, Program};
+use crate::{device, join, mount, sysctl};
 
 /// Where a process's standard streams go.
 #[derive(Debug)]
@@ -58,6 +59,10 @@ pub struct Create<'a> {
     pub hold_mounts: bool,
 }
 
+/// What is done to the namespaces of a new process from outside: called with its PID as soon as it exists, while it sets
+/// itself up. The program does not run before it has returned.
+pub type Connect<'a> = &'a mut dyn FnMut(i32) -> Result<(), StartError>;
+
 /// A container's first process.
 #[derive(Debug)]
 pub struct Init {
@@ -70,36 +75,24 @@ pub struct Init {
     /// Its mount namespace, where that was asked for and is its own. While it is held its mounts stay, so the end of the
     /// process is told before the kernel takes them apart: milliseconds on a busy machine, since it waits for every CPU.
     pub mounts: Option<OwnedFd>,
-    waiting: Option<Waiting>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    channel: Channel,
-    hooks: Hooks,
-    state: Vec<u8>,
+    /// Until the program runs.
+    channel: Option<Channel>,
+    hooks: Option<HookPlan>,
+    listener: Option<(Listener, Told)>,
 }
 
 /// Makes the container's process with all its namespaces and, if `start_now`, its program running.
 ///
 /// *Privilege*: CAP_SYS_ADMIN. *Order*: the caller has a single thread and runs protected ([`holm_sys::exe::protect`]).
 /// *Errors*: what failed; no process is left.
-pub fn create(request: Create<'_>) -> Result<Init, StartError> {
-    let hooks = request.spec.hooks.clone().unwrap_or_default();
-    let early = !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() || !hooks.create_container.is_empty();
-    let (start_now, hold_mounts) = (request.start_now, request.hold_mounts);
-    let (id, version, bundle) = (request.id, request.spec.oci_version.as_str(), request.bundle);
-    let state = |pid: i32| {
-        serde_json::json!({
-            "ociVersion": version, "id": id, "status": "created", "pid": pid,
-            "bundle": bundle.unwrap_or(Path::new("/")),
-        })
-        .to_string()
-        .into_bytes()
-    };
+pub fn create(request: Create<'_>, connect: Option<Connect<'_>>) -> Result<Init, StartError> {
+    let hooks = HookPlan::new(request.id, request.spec, request.bundle);
     let mut request = request;
+    let (start_now, hold_mounts) = (request.start_now, request.hold_mounts);
+    let waits = !start_now || connect.is_some();
+    let listener = listener(request.seccomp, || Told::new(request.id, request.spec, request.bundle));
     let entry = request.cgroup.take();
-    let plan = plan(&mut request, entry.as_ref(), early)?;
+    let plan = plan(&mut request, entry.as_ref(), hooks.as_ref(), waits)?;
     let (ours, theirs) = channel::pair()?;
     let v2 = entry.as_ref().and_then(Entry::v2_folder);
     let child = spawn(
@@ -115,40 +108,35 @@ pub fn create(request: Create<'_>) -> Result<Init, StartError> {
     drop(theirs);
     let own_mounts = plan.namespaces.new & clone_flag::NEWNS != 0;
     drop(plan);
-    let state = state(child.pid);
-    let mut init = Init {
-        pid: child.pid,
-        pidfd: child.pidfd,
-        console: None,
-        mounts: if hold_mounts && own_mounts { namespace::mounts_of(child.pid) } else { None },
-        waiting: Some(Waiting { channel: ours, hooks, state }),
-    };
-    let done = init.hear_until_set_up(early, start_now);
+    let mounts = if hold_mounts && own_mounts { namespace::mounts_of(child.pid) } else { None };
+    let mut init =
+        Init { pid: child.pid, pidfd: child.pidfd, console: None, mounts, channel: Some(ours), hooks, listener };
+    let done = connect.map_or(Ok(()), |connect| connect(init.pid)).and_then(|()| init.listen());
+    let done = done.and_then(|()| match (start_now, waits) {
+        (true, true) => init.start_waiting(),
+        (true, false) => init.program_runs(),
+        (false, _) => Ok(()),
+    });
     done.map_err(|e| init.abandon(e))?;
     Ok(init)
 }
 
 impl Init {
-    fn hear_until_set_up(&mut self, early: bool, start_now: bool) -> Result<(), StartError> {
-        let waits = early || !start_now;
-        self.listen()?;
-        if !waits {
-            self.waiting = None;
-            return Ok(());
-        }
-        let Some(waiting) = &self.waiting else { return Ok(()) };
-        hook::run_all(&waiting.hooks.prestart, "prestart", &waiting.state)?;
-        hook::run_all(&waiting.hooks.create_runtime, "createRuntime", &waiting.state)?;
-        hook::run_all(&waiting.hooks.create_container, "createContainer", &waiting.state)?;
-        if start_now { self.start_waiting() } else { Ok(()) }
-    }
-
-    /// Hears the process out until it is set up or runs its program.
+    /// Hears the process out until it waits for the start or runs its program; what it waits for meanwhile is done.
     fn listen(&mut self) -> Result<(), StartError> {
-        let Some(waiting) = &self.waiting else { return Ok(()) };
+        let Some(channel) = &self.channel else { return Ok(()) };
         loop {
-            match waiting.channel.hear()? {
+            match channel.hear()? {
                 Message::Console(master) => self.console = Some(master),
+                Message::Listener(fd) => {
+                    hand_on(self.listener.as_ref(), fd, "creating", self.pid, self.pid)?;
+                }
+                Message::HooksDue => {
+                    if let Some(plan) = &self.hooks {
+                        plan.run_in_runtime(self.pid)?;
+                    }
+                    channel.go()?;
+                }
                 Message::Ready | Message::Closed => return Ok(()),
             }
         }
@@ -160,23 +148,44 @@ impl Init {
     }
 
     fn start_waiting(&mut self) -> Result<(), StartError> {
-        let Some(waiting) = &self.waiting else {
+        let Some(channel) = &self.channel else {
             return Err(StartError::refused("start the container: it was started before"));
         };
-        waiting.channel.go()?;
+        channel.go()?;
         self.listen()?;
-        let waiting = self.waiting.take();
-        match waiting {
-            Some(waiting) => hook::run_all(&waiting.hooks.poststart, "poststart", &waiting.state),
-            None => Ok(()),
-        }
+        self.program_runs()
     }
 
-    /// Ends and reaps the process after a failure.
+    fn program_runs(&mut self) -> Result<(), StartError> {
+        self.channel = None;
+        self.hooks.as_ref().map_or(Ok(()), |plan| plan.run_poststart(self.pid))
+    }
+
+    /// Ends and reaps the process after a failure. The container is at its end: what failing hooks there would say is less
+    /// than the failure that led here.
     fn abandon(&self, error: StartError) -> StartError {
         end(self.pidfd.as_fd());
+        if let Some(plan) = &self.hooks {
+            plan.run_poststop();
+        }
         error
     }
+}
+
+/// Who gets the listener of a filter that notifies, and what they are told of the container.
+fn listener(seccomp: Option<&Program>, told: impl FnOnce() -> Told) -> Option<(Listener, Told)> {
+    Some((seccomp?.listener.clone()?, told()))
+}
+
+fn hand_on(
+    to: Option<&(Listener, Told)>,
+    fd: OwnedFd,
+    status: &str,
+    init_pid: i32,
+    pid: i32,
+) -> Result<(), StartError> {
+    let Some((listener, told)) = to else { return Ok(()) };
+    listener.hand_on(fd.as_fd(), &told.version, pid, told.state(status, Some(init_pid)))
 }
 
 fn end(pidfd: BorrowedFd<'_>) {
@@ -185,12 +194,18 @@ fn end(pidfd: BorrowedFd<'_>) {
     let _ = rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
 }
 
-/// Runs hooks after a container was removed. Failures are returned and change nothing.
-pub fn run_poststop_hooks(spec: &Spec, state: &[u8]) -> Result<(), StartError> {
-    spec.hooks.as_ref().map_or(Ok(()), |hooks| hook::run_all(&hooks.poststop, "poststop", state))
+/// Runs the hooks of a container that has ended and was started: all of them, whatever fails. The failures change nothing and
+/// are for a warning.
+pub fn run_poststop_hooks(id: &str, spec: &Spec, bundle: Option<&Path>) -> Vec<StartError> {
+    HookPlan::new(id, spec, bundle).map_or_else(Vec::new, |plan| plan.run_poststop())
 }
 
-fn plan<'a>(request: &mut Create<'a>, entry: Option<&'a Entry>, early: bool) -> Result<InitPlan<'a>, StartError> {
+fn plan<'a>(
+    request: &mut Create<'a>,
+    entry: Option<&'a Entry>,
+    hooks: Option<&'a HookPlan>,
+    waits: bool,
+) -> Result<InitPlan<'a>, StartError> {
     let spec = request.spec;
     let empty = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&empty);
@@ -198,7 +213,8 @@ fn plan<'a>(request: &mut Create<'a>, entry: Option<&'a Entry>, early: bool) -> 
         return Err(StartError::refused("start a container without a process"));
     };
     let namespaces = NamespacePlan::new(linux)?;
-    let mounts = mount::plan(&spec.mounts, request.bundle, linux.mount_label.as_deref())?;
+    let users = namespaces.user.as_ref().map(AsFd::as_fd);
+    let mounts = mount::plan(&spec.mounts, request.bundle, linux.mount_label.as_deref(), users)?;
     let wants_groups = mounts.iter().any(|m| matches!(m.source, mount::MountSource::Cgroup));
     let view = match entry {
         Some(entry) if wants_groups => entry.view().doing(|| "show the control groups".into())?,
@@ -225,11 +241,12 @@ fn plan<'a>(request: &mut Create<'a>, entry: Option<&'a Entry>, early: bool) -> 
         read_only: linux.readonly_paths.iter().map(PathBuf::from).collect(),
         read_only_root: spec.root.as_ref().is_some_and(|root| root.readonly),
         propagation: propagation(linux.rootfs_propagation.as_deref())?,
-        start_hooks: spec.hooks.as_ref().map(|h| h.start_container.clone()).unwrap_or_default(),
+        root_path: request.bundle.zip(spec.root.as_ref()).map(|(bundle, root)| bundle.join(&root.path)),
+        hooks,
         process: ProcessPlan::new(process, request.init)?,
         seccomp: request.seccomp,
         stdio,
-        wait_for_start: early || !request.start_now,
+        wait_for_start: waits,
         uid: process.user.uid,
         namespaces,
     })
@@ -330,6 +347,8 @@ fn spawn_in_user_namespace(
 
 /// What a further process of a container is made from.
 pub struct Join<'a> {
+    /// The container's identifier.
+    pub id: &'a str,
     /// The container's first process.
     pub init: BorrowedFd<'a>,
     /// Its PID on the host.
@@ -363,6 +382,7 @@ pub struct Joined {
 /// process is left.
 pub fn exec(request: Join<'_>) -> Result<Joined, StartError> {
     let plan = join::JoinPlan::new(&request)?;
+    let listener = listener(request.seccomp, || Told::new(request.id, request.spec, None));
     let (ours, theirs) = channel::pair()?;
     let stdio = match request.stdio {
         Stdio::Fds { stdin, stdout, stderr } => Some([stdin, stdout, stderr]),
@@ -380,14 +400,23 @@ pub fn exec(request: Join<'_>) -> Result<Joined, StartError> {
     };
     drop(theirs);
     let mut joined = Joined { pid: child.pid, pidfd: child.pidfd, console: None };
+    let running = hear_until_it_runs(&mut joined, &ours, listener.as_ref(), request.init_pid);
+    running.inspect_err(|_| end(joined.pidfd.as_fd()))?;
+    Ok(joined)
+}
+
+fn hear_until_it_runs(
+    joined: &mut Joined,
+    channel: &Channel,
+    listener: Option<&(Listener, Told)>,
+    init_pid: i32,
+) -> Result<(), StartError> {
     loop {
-        match ours.hear() {
-            Ok(Message::Console(master)) => joined.console = Some(master),
-            Ok(Message::Ready | Message::Closed) => return Ok(joined),
-            Err(e) => {
-                end(joined.pidfd.as_fd());
-                return Err(e);
-            }
+        match channel.hear()? {
+            Message::Console(master) => joined.console = Some(master),
+            Message::Listener(fd) => hand_on(listener, fd, "running", init_pid, joined.pid)?,
+            Message::HooksDue => {}
+            Message::Ready | Message::Closed => return Ok(()),
         }
     }
 }

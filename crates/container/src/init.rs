@@ -1,7 +1,7 @@
 //! The container's first process, from its birth to its exec: one fixed order of steps, each from the plan.
 //!
 //! Order and reasons: control groups before the cgroup namespace (its root is where the process stands); mounts after
-//! the change of root (no path of the host is reachable any more); sysctls before `/proc/sys` becomes read-only; masks
+//! the change of root (no path of the host is reachable any more), unless hooks want to see both; sysctls before `/proc/sys` becomes read-only; masks
 //! before the root becomes read-only; identity, filter and exec last ([`crate::process`]).
 
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use holm_spec::oci::runtime::{Device, Hook};
+use holm_spec::oci::runtime::Device;
 use holm_sys::mount::{MountAttr, attr, mount_setattr};
 use holm_sys::process::{self, clone_flag};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -20,12 +20,13 @@ use rustix::process::{DumpableBehavior, Signal};
 use crate::cgroup_view::CgroupView;
 use crate::channel::Channel;
 use crate::error::{Doing, StartError};
+use crate::hook::HookPlan;
 use crate::mount::MountStep;
 use crate::mount::apply::{self, Applied};
 use crate::namespace::NamespacePlan;
 use crate::process::ProcessPlan;
 use crate::seccomp::Program;
-use crate::{device, hook, label, terminal};
+use crate::{device, label, terminal};
 
 /// Everything the container's process needs, made before it exists.
 pub(crate) struct InitPlan<'a> {
@@ -43,7 +44,9 @@ pub(crate) struct InitPlan<'a> {
     pub read_only: Vec<PathBuf>,
     pub read_only_root: bool,
     pub propagation: MountPropagationFlags,
-    pub start_hooks: Vec<Hook>,
+    /// Where the bundle says that the root is, for hooks.
+    pub root_path: Option<PathBuf>,
+    pub hooks: Option<&'a HookPlan>,
     pub process: ProcessPlan,
     pub seccomp: Option<&'a Program>,
     pub stdio: Option<[OwnedFd; 3]>,
@@ -56,7 +59,7 @@ pub(crate) fn run(plan: &InitPlan<'_>, channel: &Channel) -> ! {
     let error = match set_up(plan, channel) {
         Ok(applied) => {
             drop(applied);
-            plan.process.execute(plan.seccomp, &mut || ready(plan, channel))
+            plan.process.execute(plan.seccomp, channel, &mut || ready(plan, channel))
         }
         Err(e) => e,
     };
@@ -68,7 +71,10 @@ fn ready(plan: &InitPlan<'_>, channel: &Channel) -> Result<(), StartError> {
     if plan.wait_for_start {
         channel.ready_and_wait()?;
     }
-    hook::run_all(&plan.start_hooks, "startContainer", b"{}")
+    let Some(hooks) = plan.hooks.filter(|plan| !plan.hooks.start_container.is_empty()) else { return Ok(()) };
+    // These are programs of the image: nothing that is open here is for them.
+    process::close_on_exec_from(3).doing(|| "close descriptors at exec".into())?;
+    hooks.run_start_container()
 }
 
 fn set_up(plan: &InitPlan<'_>, channel: &Channel) -> Result<Applied, StartError> {
@@ -83,13 +89,23 @@ fn set_up(plan: &InitPlan<'_>, channel: &Channel) -> Result<Applied, StartError>
         Some(_) => apply::make_early(&plan.mounts)?,
         None => Vec::new(),
     };
-    let root = change_root(plan)?;
+    let hooks = plan.hooks.filter(|hooks| hooks.before_root());
+    let root = attach_root(plan, hooks.and(plan.root_path.as_deref()).unwrap_or(Path::new("/")))?;
+    if hooks.is_none() {
+        change_root(plan)?;
+    }
     // Files are made with the modes that are asked for.
-    rustix::process::umask(Mode::empty());
+    let umask = rustix::process::umask(Mode::empty());
     let mut applied = Applied { root, proc: None, dev: None, early };
     apply::apply(&plan.mounts, &plan.cgroup_view, &plan.device_clones, &mut applied)?;
     for device in &plan.devices {
         device::make(applied.root.as_fd(), device)?;
+    }
+    if let Some(hooks) = hooks {
+        rustix::process::umask(umask);
+        run_hooks_before_root(hooks, channel)?;
+        rustix::process::umask(Mode::empty());
+        change_root(plan)?;
     }
     start_terminal(plan, channel, &applied)?;
     write_sysctls(plan, &applied)?;
@@ -170,20 +186,33 @@ fn exec_label_proc(plan: &InitPlan<'_>) -> Result<Option<OwnedFd>, StartError> {
     rustix::fs::openat(CWD, "/proc", flags, Mode::empty()).doing(|| "open /proc".into()).map(Some)
 }
 
-/// Attaches the root file system, makes it the root, and lets go of the host's.
-fn change_root(plan: &InitPlan<'_>) -> Result<OwnedFd, StartError> {
-    let what = || "change the root".to_owned();
+/// Attaches the root file system at a path of the host's, in the container's mount namespace alone.
+fn attach_root(plan: &InitPlan<'_>, at: &Path) -> Result<OwnedFd, StartError> {
     let recursive = plan.propagation | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", recursive).doing(|| "detach from the host's mounts".into())?;
+    let what = || "attach the root file system".to_owned();
     let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    rustix::mount::move_mount(plan.rootfs, "", CWD, "/", empty).doing(|| "attach the root file system".into())?;
+    rustix::mount::move_mount(plan.rootfs, "", CWD, at, empty).doing(what)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(plan.rootfs, ".", flags, Mode::empty()).doing(what)
+}
+
+/// What hooks do while both the host's files and the container's mounts are in sight.
+fn run_hooks_before_root(hooks: &HookPlan, channel: &Channel) -> Result<(), StartError> {
+    if hooks.in_runtime() {
+        channel.wait_for_hooks()?;
+    }
+    hooks.run_create_container()
+}
+
+/// Makes the attached root file system the root, and lets go of the host's.
+fn change_root(plan: &InitPlan<'_>) -> Result<(), StartError> {
+    let what = || "change the root".to_owned();
     rustix::process::fchdir(plan.rootfs).doing(what)?;
     rustix::process::pivot_root(".", ".").doing(what)?;
     // The old root now lies over the new one; detached, nothing of the host has a path here any more.
     rustix::mount::unmount(".", UnmountFlags::DETACH).doing(|| "let go of the host's mounts".into())?;
-    rustix::process::chdir("/").doing(what)?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(CWD, "/", flags, Mode::empty()).doing(what)
+    rustix::process::chdir("/").doing(what)
 }
 
 fn start_terminal(plan: &InitPlan<'_>, channel: &Channel, applied: &Applied) -> Result<(), StartError> {

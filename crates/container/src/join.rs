@@ -45,7 +45,7 @@ pub(crate) fn run(
     channel: &Channel,
 ) -> ! {
     let error = match set_up(plan, init, cgroup_tasks, stdio, channel) {
-        Ok(()) => plan.process.execute(seccomp, &mut || Ok(())),
+        Ok(()) => plan.process.execute(seccomp, channel, &mut || Ok(())),
         Err(e) => e,
     };
     channel.send_error(&error);

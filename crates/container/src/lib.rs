@@ -25,5 +25,5 @@ mod terminal;
 pub mod user;
 
 pub use cgroup_view::CgroupView;
-pub use create::{Create, Init, Join, Joined, Stdio, create, exec, run_poststop_hooks};
+pub use create::{Connect, Create, Init, Join, Joined, Stdio, create, exec, run_poststop_hooks};
 pub use error::{FailureKind, StartError};

@@ -8,12 +8,12 @@ mod foreign;
 mod option;
 
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use holm_spec::oci::runtime::Mount;
 use holm_sys::mount::MountAttr;
-use rustix::fs::{CWD, FileType};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
@@ -56,11 +56,23 @@ pub(crate) enum MountSource {
 
 /// Plans all mounts of a bundle. Bind sources are cloned here, in the host's mount namespace, so that they keep their
 /// peer groups and nothing inside the container can change what their paths mean.
-pub(crate) fn plan(mounts: &[Mount], bundle: Option<&Path>, label: Option<&str>) -> Result<Vec<MountStep>, StartError> {
-    mounts.iter().map(|mount| plan_one(mount, bundle, label)).collect()
+///
+/// `users` is the container's user namespace, for mounts whose owners are mapped.
+pub(crate) fn plan(
+    mounts: &[Mount],
+    bundle: Option<&Path>,
+    label: Option<&str>,
+    users: Option<BorrowedFd<'_>>,
+) -> Result<Vec<MountStep>, StartError> {
+    mounts.iter().map(|mount| plan_one(mount, bundle, label, users)).collect()
 }
 
-fn plan_one(mount: &Mount, bundle: Option<&Path>, label: Option<&str>) -> Result<MountStep, StartError> {
+fn plan_one(
+    mount: &Mount,
+    bundle: Option<&Path>,
+    label: Option<&str>,
+    users: Option<BorrowedFd<'_>>,
+) -> Result<MountStep, StartError> {
     let target = clean(&mount.destination)?;
     let kind = mount.kind.as_deref().unwrap_or("");
     let mut options = Options::parse(&mount.options);
@@ -71,7 +83,11 @@ fn plan_one(mount: &Mount, bundle: Option<&Path>, label: Option<&str>) -> Result
             let what = format!("use option `{key}` on bind mount `{}`: it belongs to a file system", target.display());
             return Err(StartError::refused(what));
         }
-        bind(mount, bundle, options.bind.unwrap_or(true))?
+        let source = bind(mount, bundle, options.bind.unwrap_or(true))?;
+        map_owners(mount, &source, options.idmap, users)?;
+        source
+    } else if options.idmap.is_some() || !mount.uid_mappings.is_empty() {
+        return Err(StartError::refused(format!("map the owners of `{}`: it is no bind mount", target.display())));
     } else if kind == "cgroup" || kind == "cgroup2" {
         MountSource::Cgroup
     } else {
@@ -97,11 +113,43 @@ fn bind(mount: &Mount, bundle: Option<&Path>, recursive: bool) -> Result<MountSo
     let tree = match rustix::mount::open_tree(CWD, &absolute, flags) {
         // What is mounted in another namespace can be cloned from within that one only.
         Err(Errno::INVAL) if foreign::is_foreign(&absolute) => foreign::clone(&absolute)?,
+        // A detached mount that is held for this container alone. It can be cloned since Linux 6.15, and need not be.
+        Err(Errno::INVAL) if absolute.starts_with("/proc/self/fd") => {
+            rustix::fs::open(&absolute, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).doing(what)?
+        }
         other => other.doing(what)?,
     };
     let stat = rustix::fs::fstat(&tree).doing(what)?;
     let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     Ok(MountSource::Bind { tree, is_folder })
+}
+
+/// Shows a bind's owners as its own mappings or the container's user namespace say, if that is asked for.
+fn map_owners(
+    mount: &Mount,
+    source: &MountSource,
+    idmap: Option<bool>,
+    users: Option<BorrowedFd<'_>>,
+) -> Result<(), StartError> {
+    let own = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
+    let (MountSource::Bind { tree, .. }, true) = (source, own || idmap.is_some()) else { return Ok(()) };
+    let shown = mount.source.as_deref().unwrap_or(Path::new("")).display();
+    let what = || format!("map the owners of `{shown}` for `{}`", mount.destination.display());
+    let made = if own {
+        Some(crate::namespace::user_namespace(&mount.uid_mappings, &mount.gid_mappings).doing(what)?)
+    } else {
+        None
+    };
+    let Some(users) = made.as_ref().map(AsFd::as_fd).or(users) else {
+        return Err(StartError::refused(what() + ": the container has no user namespace of its own"));
+    };
+    let mapped = crate::rootfs::map_owners(tree.as_fd(), users, idmap.unwrap_or(false));
+    mapped.map_err(|e| match e.kind() {
+        std::io::ErrorKind::InvalidInput => {
+            StartError::refused(what() + ": its file system does not support idmapped mounts")
+        }
+        _ => StartError::setup(what(), e),
+    })
 }
 
 fn file_system(kind: &str, options: &Options, mount: &Mount) -> Result<MountSource, StartError> {
@@ -179,7 +227,7 @@ mod tests {
             options: options.iter().map(|s| (*s).to_owned()).collect(),
             ..Mount::default()
         };
-        plan_one(&mount, None, None)
+        plan_one(&mount, None, None, None)
     }
 
     #[test]
@@ -198,6 +246,13 @@ mod tests {
         assert!(one("bind", "/proc/self", &["bind"]).is_err());
         assert!(one("bind", "/proc/meminfo", &["bind"]).is_ok());
         assert!(one("bind", "/process", &["bind"]).is_ok());
+    }
+
+    #[test]
+    fn owners_are_mapped_by_a_user_namespace_and_on_binds_only() {
+        let error = |kind, options: &[&str]| one(kind, "/x", options).unwrap_err().to_string();
+        assert!(error("bind", &["bind", "idmap"]).contains("no user namespace"));
+        assert!(error("tmpfs", &["idmap"]).contains("no bind mount"));
     }
 
     #[test]

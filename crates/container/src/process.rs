@@ -16,6 +16,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::capability::{self, CapabilityBits};
+use crate::channel::Channel;
 use crate::error::{Doing, FailureKind, StartError};
 use crate::mount::apply::ensure_folder;
 use crate::reaper;
@@ -105,9 +106,10 @@ impl ProcessPlan {
     pub(crate) fn execute(
         &self,
         seccomp: Option<&Program>,
+        channel: &Channel,
         ready: &mut dyn FnMut() -> Result<(), StartError>,
     ) -> StartError {
-        match self.prepare(seccomp, ready) {
+        match self.prepare(seccomp, channel, ready) {
             Ok(()) => self.exec(),
             Err(e) => e,
         }
@@ -116,6 +118,7 @@ impl ProcessPlan {
     fn prepare(
         &self,
         seccomp: Option<&Program>,
+        channel: &Channel,
         ready: &mut dyn FnMut() -> Result<(), StartError>,
     ) -> Result<(), StartError> {
         for (resource, limit, name) in &self.rlimits {
@@ -127,7 +130,8 @@ impl ProcessPlan {
         let filter = |when: bool| -> Result<(), StartError> {
             match seccomp {
                 Some(program) if when => {
-                    crate::seccomp::load(program).doing(|| "load the system call filter".into()).map(|_| ())
+                    let listener = crate::seccomp::load(program).doing(|| "load the system call filter".into())?;
+                    listener.map_or(Ok(()), |fd| channel.send_listener(fd.as_fd()))
                 }
                 _ => Ok(()),
             }

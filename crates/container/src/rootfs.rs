@@ -5,6 +5,8 @@
 
 mod mapped;
 
+pub(crate) use mapped::map_owners;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};

@@ -1,112 +1,16 @@
 //! Containers made for real, without control groups or filters: the lifecycle and what the program sees.
 
+mod support;
+
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use holm_container::rootfs::Rootfs;
-use holm_container::{Create, Join, StartError, Stdio, capability};
-use holm_spec::oci::runtime::{Linux, Mount, Namespace, NamespaceKind, Process, Root, Spec};
-use rustix::process::{WaitId, WaitIdOptions};
-
-/// A root file system with a static busybox; `None`, with the reason printed, where there is none.
-fn busybox() -> Option<tempfile::TempDir> {
-    let Ok(bytes) = std::fs::read("/bin/busybox") else {
-        println!("skipped: /bin/busybox is not installed (busybox-static)");
-        return None;
-    };
-    let dir = tempfile::tempdir().unwrap();
-    for folder in ["bin", "etc", "tmp", "proc", "sys", "dev"] {
-        std::fs::create_dir(dir.path().join(folder)).unwrap();
-    }
-    let program = dir.path().join("bin/busybox");
-    std::fs::write(&program, bytes).unwrap();
-    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    for applet in ["sh", "cat", "echo", "ls", "id", "sleep", "true", "mount", "readlink", "kill", "stty", "touch", "ps"]
-    {
-        std::os::unix::fs::symlink("busybox", dir.path().join("bin").join(applet)).unwrap();
-    }
-    Some(dir)
-}
-
-fn mount(kind: &str, destination: &str, options: &[&str]) -> Mount {
-    Mount {
-        destination: destination.into(),
-        kind: Some(kind.into()),
-        source: None,
-        options: options.iter().map(|s| (*s).to_owned()).collect(),
-        ..Mount::default()
-    }
-}
-
-fn spec(args: &[&str]) -> Spec {
-    use NamespaceKind::*;
-    let namespaces = [Mount, Pid, Network, Ipc, Uts, Cgroup].map(|kind| Namespace { kind, path: None });
-    Spec {
-        process: Some(Process {
-            args: args.iter().map(|s| (*s).to_owned()).collect(),
-            env: vec!["PATH=/bin".into()],
-            cwd: "/".into(),
-            capabilities: Some(capability::sets(capability::resolve(&[], &[], false).unwrap())),
-            ..Process::default()
-        }),
-        root: Some(Root::default()),
-        hostname: Some("box".into()),
-        mounts: vec![
-            mount("proc", "/proc", &["nosuid", "noexec", "nodev"]),
-            mount("tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-            mount("devpts", "/dev/pts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
-            mount("sysfs", "/sys", &["nosuid", "noexec", "nodev", "ro"]),
-        ],
-        linux: Some(Linux {
-            namespaces: namespaces.to_vec(),
-            masked_paths: vec!["/proc/interrupts".into(), "/proc/acpi".into(), "/sys/firmware".into()],
-            readonly_paths: vec!["/proc/sys".into(), "/proc/sysrq-trigger".into()],
-            ..Linux::default()
-        }),
-        ..Spec::default()
-    }
-}
-
-fn null() -> OwnedFd {
-    File::options().read(true).write(true).open("/dev/null").unwrap().into()
-}
-
-fn pipe() -> (File, OwnedFd) {
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
-    (File::from(read), write)
-}
-
-fn wait(pidfd: impl AsFd) -> i32 {
-    let status = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).unwrap().unwrap();
-    status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap())
-}
-
-/// Runs a container in a root and returns its exit code and output.
-fn run(root: &Path, spec: &Spec, init: bool) -> Result<(i32, String), StartError> {
-    run_in(&Rootfs::directory(root).unwrap(), spec, init)
-}
-
-fn run_in(rootfs: &Rootfs, spec: &Spec, init: bool) -> Result<(i32, String), StartError> {
-    let (mut output, write) = pipe();
-    let stdio = Stdio::Fds { stdin: null(), stdout: write.try_clone().unwrap(), stderr: write };
-    let made = holm_container::create(Create {
-        id: "test",
-        spec,
-        bundle: None,
-        rootfs,
-        stdio,
-        cgroup: None,
-        seccomp: None,
-        start_now: true,
-        init,
-        hold_mounts: false,
-    })?;
-    let mut text = String::new();
-    output.read_to_string(&mut text).unwrap();
-    Ok((wait(&made.pidfd), text))
-}
+use holm_container::{Create, Join, Stdio};
+use holm_spec::oci::runtime::{Namespace, NamespaceKind, Process};
+use support::{busybox, null, pipe, run, run_in, spec, wait};
 
 fn check(root: &Path, script: &str, expected: &str) {
     let (code, text) = run(root, &spec(&["sh", "-c", script]), false).unwrap();
@@ -188,7 +92,7 @@ fn created_container_waits_for_start_and_exec_joins_it(root: &Path) {
         init: false,
         hold_mounts: false,
     };
-    let mut made = holm_container::create(request).unwrap();
+    let mut made = holm_container::create(request, None).unwrap();
     made.start().unwrap();
     let mut line = [0; 8];
     output.read_exact(&mut line).unwrap();
@@ -205,6 +109,7 @@ fn created_container_waits_for_start_and_exec_joins_it(root: &Path) {
         ..Process::default()
     };
     let join = Join {
+        id: "test",
         init: made.pidfd.as_fd(),
         init_pid: made.pid,
         spec: &spec,
@@ -240,7 +145,7 @@ fn terminal_is_the_containers_own(root: &Path) {
         init: false,
         hold_mounts: false,
     };
-    let made = holm_container::create(request).unwrap();
+    let made = holm_container::create(request, None).unwrap();
     let master = made.console.unwrap();
     rustix::io::ioctl_fionbio(&master, false).unwrap();
     let mut master = File::from(master);

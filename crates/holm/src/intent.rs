@@ -10,6 +10,7 @@ pub mod limit;
 pub mod mount;
 pub mod name;
 pub mod namespace;
+pub mod network;
 pub mod security;
 pub mod signal;
 
@@ -34,6 +35,8 @@ pub struct Around<'a> {
     pub used_ids: &'a dyn Fn() -> Result<Vec<(u32, u32)>, Failure>,
     /// The table of subordinate user ids.
     pub subuid: &'a Path,
+    /// The network of a container that names none.
+    pub default_network: &'a str,
 }
 
 /// Who the new container is.
@@ -92,18 +95,9 @@ fn bad(message: &str) -> Failure {
 }
 
 fn refuse_what_is_not_there(flags: &ContainerFlags) -> Result<(), Failure> {
-    let sandbox = &flags.sandbox;
-    let asked = [
-        ("-p", !sandbox.publish.is_empty()),
-        ("-P", sandbox.publish_all),
-        ("--ip", sandbox.ip.is_some()),
-        ("--link", !sandbox.link.is_empty()),
-        ("--network-alias", !sandbox.network_alias.is_empty()),
-        ("--mac-address", sandbox.mac_address.is_some()),
-    ];
-    if let Some((flag, _)) = asked.iter().find(|(_, asked)| *asked) {
-        return Err(bad(&format!("cannot use {flag}: this version has no networks yet"))
-            .with_hint("--network host shares the host's network, ports included"));
+    if !flags.sandbox.link.is_empty() {
+        return Err(bad("cannot use --link: docker gave it up long ago")
+            .with_hint("holm network create NAME; containers with --network NAME find each other by name"));
     }
     match flags.isolation.as_deref() {
         None | Some("container" | "default") => Ok(()),
@@ -175,9 +169,9 @@ fn sandbox(flags: &ContainerFlags, around: &Around) -> Result<SandboxSpec, Failu
     Ok(SandboxSpec {
         hostname: asked.hostname.as_deref().map(|n| namespace::host_name("--hostname", n)).transpose()?,
         domainname: asked.domainname.as_deref().map(|n| namespace::host_name("--domainname", n)).transpose()?,
-        network: namespace::network(asked.network.as_deref(), around)?,
-        ports: Vec::new(),
-        publish_all: false,
+        network: network::mode(asked, around)?,
+        ports: network::published(&asked.publish)?,
+        publish_all: asked.publish_all,
         pid: namespace::pid(asked.pid.as_deref(), around)?,
         ipc: namespace::ipc(asked.ipc.as_deref(), around)?,
         uts: namespace::private_or_host("--uts", asked.uts.as_deref(), around)?,

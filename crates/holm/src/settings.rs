@@ -8,6 +8,7 @@
 //! cgroup-driver = "auto"        # auto, cgroupfs or systemd
 //! detach-keys = "ctrl-p,ctrl-q"
 //! pull = "missing"              # always, missing or never
+//! network = "bridge"            # of containers that name none; also none or host
 //! ```
 //!
 //! Reading costs one failed open where there is no file.
@@ -76,6 +77,8 @@ pub struct Settings {
     pub detach_keys: Setting<String>,
     /// When images are pulled.
     pub pull: Setting<String>,
+    /// The network of containers that name none.
+    pub network: Setting<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -88,6 +91,7 @@ struct File {
     cgroup_driver: Option<String>,
     detach_keys: Option<String>,
     pull: Option<String>,
+    network: Option<String>,
 }
 
 /// Reads the settings. `variable` is the environment.
@@ -186,6 +190,7 @@ fn resolve(globals: &Globals, variable: &dyn Fn(&str) -> Option<OsString>, files
         cgroup_driver: text(("cgroup-driver", &None), "HOLM_CGROUP_DRIVER", |f| &f.cgroup_driver, "auto", &drivers)?,
         detach_keys: text(("detach-keys", &None), "HOLM_DETACH_KEYS", |f| &f.detach_keys, "ctrl-p,ctrl-q", &[])?,
         pull: text(("pull", &None), "HOLM_PULL", |f| &f.pull, "missing", &["always", "missing", "never"])?,
+        network: text(("network", &None), "HOLM_NETWORK", |f| &f.network, holm_spec::network::DEFAULT_NETWORK, &[])?,
     })
 }
 
@@ -223,6 +228,7 @@ impl Settings {
             ("cgroup-driver", text(&self.cgroup_driver)),
             ("detach-keys", text(&self.detach_keys)),
             ("pull", text(&self.pull)),
+            ("network", text(&self.network)),
         ]
         .map(|(name, (value, origin))| (name, value, origin))
         .to_vec()

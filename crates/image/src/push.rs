@@ -1,18 +1,21 @@
-//! Pushing: from an image in the store to a registry, byte for byte, so that its digest stays the same.
+//! Pushing: from an image in the store to a registry, byte for byte, so that its digest stays the same. Only layers that are
+//! not compressed (of loaded and imported images) are, as docker does it; then the manifest is another one.
 //!
 //! Owns the order: layers (some at once), configuration, manifest last. How a blob travels is `registry`'s.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use holm_spec::Digest;
-use holm_spec::oci::image::{Descriptor, media_type};
+use holm_spec::oci::image::{Descriptor, Manifest, media_type};
 
 use crate::progress::Progress;
 use crate::reference::{Endpoint, Reference, ReferenceError, RegistriesError, Resolver};
 use crate::registry::{Access, BlobSource, ClientOptions, RegistryError, Session, Uploaded};
-use crate::store::{Image, Store, StoreError};
+use crate::store::{Image, Pin, Store, StoreError};
 
 /// How many other repositories are asked for a blob before it is sent.
 const MOUNTS_MAX: usize = 3;
@@ -79,20 +82,53 @@ pub fn push(
         _ => return Err(PushError::Digest(reference.familiar())),
     };
     let failed = |error| PushError::Store(source.escape_default().to_string(), Box::new(error));
-    let _pin = store.pin().map_err(failed)?;
+    let pin = store.pin().map_err(failed)?;
     let image = find(store, source).map_err(failed)?;
-    let (manifest, bytes) = store.read_manifest(&image.manifest_digest).map_err(failed)?;
+    let (mut manifest, mut bytes) = store.read_manifest(&image.manifest_digest).map_err(failed)?;
+    let mut digest = image.manifest_digest.clone();
+    let compressed = compress_plain(store, &pin, &mut manifest).map_err(failed)?;
+    if !compressed.is_empty() {
+        let path = || std::path::PathBuf::from(source.escape_default().to_string());
+        bytes = serde_json::to_vec(&manifest).map_err(|source| failed(StoreError::Json { path: path(), source }))?;
+        digest = crate::hash::sha256(&bytes);
+    }
     let endpoint = primary(resolver, &reference)?;
     let mount_from = mount_sources(&image, &reference);
     let session = Session::open(options, &endpoint, &Access::Push(mount_from.clone()))?;
     let mut seen = HashSet::new();
     let layers = manifest.layers.iter().filter(|layer| seen.insert(&layer.digest));
-    let job = Job { store, session: &session, mount_from: &mount_from, progress, name: source };
+    let job = Job { store, session: &session, mount_from: &mount_from, progress, name: source, compressed };
     job.push_all(layers.collect(), options.parallel_layers)?;
     job.push_one(&manifest.config)?;
     let kind = manifest.media_type.as_deref().unwrap_or(media_type::OCI_MANIFEST);
     session.put_manifest(tag, kind, &bytes)?;
-    Ok(Pushed { digest: image.manifest_digest, size_bytes: bytes.len() as u64, reference })
+    Ok(Pushed { digest, size_bytes: bytes.len() as u64, reference })
+}
+
+/// Compresses the layers of a manifest that are not, and makes it say so. The bytes lie in files without a name.
+fn compress_plain(store: &Store, pin: &Pin, manifest: &mut Manifest) -> Result<HashMap<Digest, File>, StoreError> {
+    let mut made = HashMap::new();
+    for layer in &mut manifest.layers {
+        let kind = match layer.media_type.as_str() {
+            media_type::OCI_LAYER => media_type::OCI_LAYER_GZIP,
+            media_type::DOCKER_LAYER => media_type::DOCKER_LAYER_GZIP,
+            _ => continue,
+        };
+        let mut plain = store.open_blob(&layer.digest)?;
+        let mut blob = store.new_blob(pin, true)?;
+        let path = || std::path::PathBuf::from(layer.digest.to_string());
+        let failed = |source| StoreError::Io { verb: "compress", path: path(), source };
+        let out = BufWriter::with_capacity(256 * 1024, &mut blob);
+        let mut gzip = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
+        io::copy(&mut plain, &mut gzip).map_err(failed)?;
+        gzip.finish().and_then(|mut rest| rest.flush()).map_err(failed)?;
+        let (digest, size, file) = blob.read_back()?;
+        layer.media_type = kind.to_owned();
+        layer.digest = digest.clone();
+        layer.size = size;
+        made.insert(digest, file);
+    }
+    Ok(made)
 }
 
 /// The registry itself: mirrors are for reading.
@@ -128,6 +164,8 @@ struct Job<'a> {
     mount_from: &'a [String],
     progress: &'a dyn Progress,
     name: &'a str,
+    /// Layers that are not in the store as they are sent.
+    compressed: HashMap<Digest, File>,
 }
 
 impl Job<'_> {
@@ -181,11 +219,16 @@ impl Job<'_> {
     }
 
     fn send(&self, descriptor: &Descriptor, id: &str) -> Result<Uploaded, PushError> {
-        let file = self
-            .store
-            .open_blob(&descriptor.digest)
-            .map_err(|error| PushError::Store(self.name.escape_default().to_string(), Box::new(error)))?;
-        let source = BlobSource { digest: &descriptor.digest, size_bytes: descriptor.size, file: &file };
+        let opened;
+        let file = match self.compressed.get(&descriptor.digest) {
+            Some(file) => file,
+            None => {
+                let failed = |error| PushError::Store(self.name.escape_default().to_string(), Box::new(error));
+                opened = self.store.open_blob(&descriptor.digest).map_err(failed)?;
+                &opened
+            }
+        };
+        let source = BlobSource { digest: &descriptor.digest, size_bytes: descriptor.size, file };
         let sent = |n| self.progress.advance(id, n);
         Ok(self.session.push_blob(&source, self.mount_from, &sent)?)
     }

@@ -3,4 +3,30 @@
 //! Owns the networks' records and all kernel state they need, set by netlink. Knows no images, no processes and no pods: it
 //! is handed a network namespace by descriptor and plain records.
 
+mod attach;
+mod bridge;
 pub mod dns;
+mod driver_option;
+mod error;
+mod firewall;
+mod flow;
+mod keeper;
+mod lease;
+mod live;
+mod networks;
+mod port;
+mod record;
+pub mod relay;
+mod store;
+mod subnet;
+mod sysctl;
+mod up;
+
+pub use attach::{JoinRequest, Joined};
+pub use error::Error;
+pub use keeper::KeeperLink;
+pub use networks::{Networks, Roots};
+pub use store::{NetworkRequest, isolation_word};
+
+#[cfg(test)]
+mod tests_support;

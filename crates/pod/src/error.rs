@@ -91,6 +91,9 @@ pub enum Error {
         /// The reason.
         why: String,
     },
+    /// A network could not be used.
+    #[error(transparent)]
+    Network(#[from] holm_network::Error),
     /// A record on disk is not readable.
     #[error("cannot read record `{path}`")]
     Record {
@@ -127,6 +130,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Start { hint, .. } => hint.clone(),
+            Self::Network(error) => error.hint(),
             Self::NameTaken { name, .. } => Some(format!("holm rm {name}, or choose another --name")),
             Self::WrongState { verb: "remove", name, .. } => Some(format!("holm rm -f {name}")),
             _ => None,

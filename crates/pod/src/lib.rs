@@ -15,6 +15,7 @@ mod layout;
 mod log;
 mod model;
 mod name;
+mod owner;
 mod plan;
 mod removal;
 mod spare;

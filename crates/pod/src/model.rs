@@ -274,6 +274,9 @@ pub struct Volume {
     /// Labels. Data only.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// `type`, `device` and `o`, for one that is not a folder of Holm's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
     /// Where its files are on the host.
     #[serde(skip)]
     pub mountpoint: PathBuf,

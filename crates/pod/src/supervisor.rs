@@ -18,6 +18,7 @@ mod end;
 mod exec;
 mod files;
 mod health;
+mod network;
 mod pump;
 mod restart;
 mod source;
@@ -130,6 +131,9 @@ struct Supervisor {
     signals: OwnedFd,
     log: log::Writer,
     running: Option<Running>,
+    attached: Option<network::Attached>,
+    /// Locks and mounts of volumes, until the start is recorded.
+    held: Vec<OwnedFd>,
     clients: Vec<Client>,
     streams: Vec<Stream>,
     execs: Vec<ExecRun>,
@@ -153,6 +157,8 @@ enum Ready {
     Output(u8),
     Input,
     Health,
+    Keeper,
+    Ports,
 }
 
 impl Ready {
@@ -191,6 +197,8 @@ impl Supervisor {
             signals,
             log,
             running: None,
+            attached: None,
+            held: Vec::new(),
             clients: Vec::new(),
             streams: Vec::new(),
             execs: Vec::new(),
@@ -248,8 +256,9 @@ impl Supervisor {
 
     fn tell_start(&mut self, pid: i32) {
         let first = self.clients.first().map(|c| c.number);
-        let warnings =
+        let mut warnings =
             self.running.as_ref().and_then(|r| r.cgroup.as_ref()).map_or_else(Vec::new, |g| g.warnings().to_vec());
+        warnings.extend(self.attached.as_mut().map_or_else(Vec::new, |a| std::mem::take(&mut a.joined.notes)));
         self.reply(first, &Reply::Started { exec: 0, pid, warnings }, &[]);
     }
 
@@ -334,6 +343,12 @@ impl Supervisor {
         if let Some(fd) = self.health.as_ref().and_then(Checker::output) {
             add(Ready::Health, fd, PollFlags::IN);
         }
+        if let Some(attached) = &self.attached {
+            let parts = [(Ready::Keeper, attached.keeper()), (Ready::Ports, attached.ports())];
+            for (token, fd) in parts.into_iter().filter_map(|(token, fd)| Some((token, fd?))) {
+                add(token, fd, PollFlags::IN);
+            }
+        }
         (tokens, polls)
     }
 
@@ -348,6 +363,8 @@ impl Supervisor {
             }
             Ready::Input => self.give_input(),
             Ready::Health => self.health_output(),
+            Ready::Keeper => self.keeper_ended(),
+            Ready::Ports => self.ports_ready(),
         }
     }
 
@@ -396,7 +413,7 @@ impl Supervisor {
                 if let Some(running) = &mut self.running {
                     running.ended = Some(code);
                 }
-            } else if !self.health_ended(pid, code) {
+            } else if !self.health_ended(pid, code) && !self.relay_ended(pid) {
                 self.exec_ended(pid, code);
             }
         }

@@ -9,6 +9,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
+use crate::owner::Owners;
+
 /// Deepest folder that is copied: a file name deeper than this cannot be opened by path anyway.
 const MAX_DEPTH: usize = 400;
 /// Most bytes of one extended attribute.
@@ -25,75 +27,83 @@ pub(crate) fn is_empty(folder: &OwnedFd) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Copies the content of one folder, and the folder's own owner and mode, onto another.
-pub(crate) fn copy(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
-    let mut linked = HashMap::new();
-    copy_folder(from, to, to, Path::new(""), 0, &mut linked)?;
-    dress(from, to, &rustix::fs::fstat(from)?)
+/// Copies the content of one folder, and the folder's own owner and mode, onto another. Owners get the numbers that the
+/// container has for them.
+pub(crate) fn copy(from: &OwnedFd, to: &OwnedFd, owners: Owners) -> io::Result<()> {
+    let mut copy = Copy { top: to, owners, linked: HashMap::new() };
+    copy.folder(from, to, Path::new(""), 0)?;
+    dress(from, to, &inside(rustix::fs::fstat(from)?, owners))
 }
 
-type Linked = HashMap<(u64, u64), std::path::PathBuf>;
+fn inside(mut stat: Stat, owners: Owners) -> Stat {
+    stat.st_uid = owners.inside(stat.st_uid);
+    stat.st_gid = owners.inside(stat.st_gid);
+    stat
+}
 
-fn copy_folder(
-    from: &OwnedFd,
-    to: &OwnedFd,
-    top: &OwnedFd,
-    path: &Path,
-    depth: usize,
-    linked: &mut Linked,
-) -> io::Result<()> {
-    if depth > MAX_DEPTH {
-        return Err(io::Error::other(format!("folders are nested deeper than {MAX_DEPTH}")));
-    }
-    let mut names = Vec::new();
-    let mut entries = Dir::read_from(from)?;
-    while let Some(entry) = entries.read() {
-        let name = entry?.file_name().to_owned();
-        if !matches!(name.to_bytes(), b"." | b"..") {
-            names.push(name);
+/// A copy that is being made.
+struct Copy<'a> {
+    top: &'a OwnedFd,
+    owners: Owners,
+    /// First path of each file that has several.
+    linked: HashMap<(u64, u64), std::path::PathBuf>,
+}
+
+impl Copy<'_> {
+    fn folder(&mut self, from: &OwnedFd, to: &OwnedFd, path: &Path, depth: usize) -> io::Result<()> {
+        if depth > MAX_DEPTH {
+            return Err(io::Error::other(format!("folders are nested deeper than {MAX_DEPTH}")));
         }
-    }
-    drop(entries);
-    for name in names {
-        use std::os::unix::ffi::OsStrExt;
-        let inner = path.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
-        let stat = rustix::fs::statat(from, &name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        if kind != FileType::Directory && stat.st_nlink > 1 {
-            if let Some(first) = linked.get(&(stat.st_dev, stat.st_ino)) {
-                rustix::fs::linkat(top, first, to, &name, AtFlags::empty())?;
-                continue;
+        let mut names = Vec::new();
+        let mut entries = Dir::read_from(from)?;
+        while let Some(entry) = entries.read() {
+            let name = entry?.file_name().to_owned();
+            if !matches!(name.to_bytes(), b"." | b"..") {
+                names.push(name);
             }
-            linked.insert((stat.st_dev, stat.st_ino), inner.clone());
         }
-        match kind {
-            FileType::Directory => {
-                rustix::fs::mkdirat(to, &name, Mode::RWXU)?;
-                let (a, b) = (open(from, &name, OFlags::DIRECTORY)?, open(to, &name, OFlags::DIRECTORY)?);
-                copy_folder(&a, &b, top, &inner, depth + 1, linked)?;
-                dress(&a, &b, &stat)?;
+        drop(entries);
+        for name in names {
+            use std::os::unix::ffi::OsStrExt;
+            let inner = path.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
+            let stat = inside(rustix::fs::statat(from, &name, AtFlags::SYMLINK_NOFOLLOW)?, self.owners);
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            if kind != FileType::Directory && stat.st_nlink > 1 {
+                if let Some(first) = self.linked.get(&(stat.st_dev, stat.st_ino)) {
+                    rustix::fs::linkat(self.top, first, to, &name, AtFlags::empty())?;
+                    continue;
+                }
+                self.linked.insert((stat.st_dev, stat.st_ino), inner.clone());
             }
-            FileType::RegularFile => {
-                let a = open(from, &name, OFlags::empty())?;
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let b = rustix::fs::openat(to, &name, flags, Mode::RUSR | Mode::WUSR)?;
-                copy_bytes(&a, &b)?;
-                dress(&a, &b, &stat)?;
+            match kind {
+                FileType::Directory => {
+                    rustix::fs::mkdirat(to, &name, Mode::RWXU)?;
+                    let (a, b) = (open(from, &name, OFlags::DIRECTORY)?, open(to, &name, OFlags::DIRECTORY)?);
+                    self.folder(&a, &b, &inner, depth + 1)?;
+                    dress(&a, &b, &stat)?;
+                }
+                FileType::RegularFile => {
+                    let a = open(from, &name, OFlags::empty())?;
+                    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let b = rustix::fs::openat(to, &name, flags, Mode::RUSR | Mode::WUSR)?;
+                    copy_bytes(&a, &b)?;
+                    dress(&a, &b, &stat)?;
+                }
+                FileType::Symlink => {
+                    let target = rustix::fs::readlinkat(from, &name, Vec::new())?;
+                    rustix::fs::symlinkat(&target, to, &name)?;
+                    own(to, &name, &stat)?;
+                }
+                FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice => {
+                    rustix::fs::mknodat(to, &name, kind, Mode::from_raw_mode(stat.st_mode & 0o7777), stat.st_rdev)?;
+                    own(to, &name, &stat)?;
+                }
+                // A socket means nothing without the program that listens.
+                _ => {}
             }
-            FileType::Symlink => {
-                let target = rustix::fs::readlinkat(from, &name, Vec::new())?;
-                rustix::fs::symlinkat(&target, to, &name)?;
-                own(to, &name, &stat)?;
-            }
-            FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice => {
-                rustix::fs::mknodat(to, &name, kind, Mode::from_raw_mode(stat.st_mode & 0o7777), stat.st_rdev)?;
-                own(to, &name, &stat)?;
-            }
-            // A socket means nothing without the program that listens.
-            _ => {}
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn open(at: &OwnedFd, name: &std::ffi::CStr, more: OFlags) -> io::Result<OwnedFd> {

@@ -2,6 +2,8 @@
 //!
 //! Owns `volumes/`. A volume's folder is made whole under another name and renamed, so there is never half a volume.
 
+mod driver;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -13,8 +15,11 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::layout::{make_folders, now_ns, read_json, with_parents, write_json};
+use crate::owner::Owners;
 use crate::removal::remove_tree;
 use crate::{Engine, Error, Event, PruneReport, Roots, Volume, event, tree};
+
+pub(crate) use driver::Place;
 
 const DATA: &str = "_data";
 const RECORD: &str = "volume.json";
@@ -24,8 +29,10 @@ pub(crate) fn create(
     roots: &Roots,
     name: Option<&Name>,
     labels: BTreeMap<String, String>,
+    options: BTreeMap<String, String>,
     anonymous: bool,
 ) -> Result<Volume, Error> {
+    driver::check(&options)?;
     let name = match name {
         Some(name) => {
             if let Some(found) = find(roots, name.as_str())? {
@@ -42,8 +49,14 @@ pub(crate) fn create(
     // 0755 as docker's: whoever a container runs as must reach what is in it.
     rustix::fs::mkdir(temporary.join(DATA), Mode::from_raw_mode(0o755)).map_err(failed)?;
     rustix::fs::chmod(temporary.join(DATA), Mode::from_raw_mode(0o755)).map_err(failed)?;
-    let volume =
-        Volume { name: name.clone(), created_at_ns: now_ns(), anonymous, labels, mountpoint: folder.join(DATA) };
+    let volume = Volume {
+        name: name.clone(),
+        created_at_ns: now_ns(),
+        anonymous,
+        labels,
+        options,
+        mountpoint: folder.join(DATA),
+    };
     let made =
         write_json(&temporary, RECORD, &volume).and_then(|()| rustix::fs::rename(&temporary, &folder).map_err(failed));
     if let Err(e) = made {
@@ -62,7 +75,24 @@ pub(crate) fn ensure(roots: &Roots, name: &str) -> Result<PathBuf, Error> {
     if folder.is_dir() {
         return Ok(folder);
     }
-    create(roots, Some(&checked), BTreeMap::new(), false).map(|v| v.mountpoint)
+    create(roots, Some(&checked), BTreeMap::new(), BTreeMap::new(), false).map(|v| v.mountpoint)
+}
+
+/// What the container `user` mounts for a volume, which is made where it is missing.
+pub(crate) fn place(roots: &Roots, name: &str, user: &ContainerId) -> Result<Place, Error> {
+    let folder = ensure(roots, name)?;
+    match find(roots, name)? {
+        Some(volume) if !volume.options.is_empty() => {
+            driver::provide(roots, name, &roots.volumes().join(name), &volume.options, user)
+        }
+        _ => Ok(Place { path: folder, fillable: true, held: Vec::new() }),
+    }
+}
+
+/// The folder on the host in which a volume's files are while no container has it.
+pub(crate) fn folder(roots: &Roots, name: &str) -> PathBuf {
+    let own = roots.volumes().join(name).join(DATA);
+    find(roots, name).ok().flatten().and_then(|volume| driver::folder(&volume.options)).unwrap_or(own)
 }
 
 fn find(roots: &Roots, name: &str) -> Result<Option<Volume>, Error> {
@@ -96,7 +126,7 @@ pub(crate) fn adopt(roots: &Roots, spec: &mut ContainerSpec, image: &RunConfig) 
     }
     for mount in spec.mounts.iter_mut().filter(|m| m.kind == MountKind::Volume) {
         if mount.source.is_empty() {
-            mount.source = create(roots, None, BTreeMap::new(), true)?.name.to_string();
+            mount.source = create(roots, None, BTreeMap::new(), BTreeMap::new(), true)?.name.to_string();
         } else {
             ensure(roots, &mount.source)?;
         }
@@ -105,8 +135,8 @@ pub(crate) fn adopt(roots: &Roots, spec: &mut ContainerSpec, image: &RunConfig) 
 }
 
 /// Copies what the image has at `destination` into a volume that is empty. The image is read inside the mounted root only
-/// (CVE-2022-23648).
-pub(crate) fn fill(rootfs: &Rootfs, destination: &str, folder: &Path) -> Result<(), Error> {
+/// (CVE-2022-23648). The volume has the owners' numbers inside, whatever the root file system shows.
+pub(crate) fn fill(rootfs: &Rootfs, destination: &str, folder: &Path, owners: Owners) -> Result<(), Error> {
     let failed = |e: std::io::Error| Error::io("fill the volume from", destination.escape_default().to_string(), e);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let from = match rootfs.open_in_root(Path::new(destination), flags) {
@@ -119,7 +149,7 @@ pub(crate) fn fill(rootfs: &Rootfs, destination: &str, folder: &Path) -> Result<
     if !tree::is_empty(&to).map_err(failed)? {
         return Ok(());
     }
-    tree::copy(&from, &to).map_err(failed)
+    tree::copy(&from, &to, owners).map_err(failed)
 }
 
 /// Removes a container's anonymous volume unless another container uses it. Failures are left to `volume prune`.
@@ -155,10 +185,16 @@ fn user_of(roots: &Roots, name: &str, but: Option<&ContainerId>) -> Option<Conta
 }
 
 impl Engine {
-    /// Makes a volume; one of that name that is there already is given back. A random name where absent.
-    pub fn volume_create(&self, name: Option<&Name>, labels: BTreeMap<String, String>) -> Result<Volume, Error> {
+    /// Makes a volume; one of that name that is there already is given back. A random name where absent. `options` are
+    /// `type`, `device` and `o` of one that is not a folder of Holm's.
+    pub fn volume_create(
+        &self,
+        name: Option<&Name>,
+        labels: BTreeMap<String, String>,
+        options: BTreeMap<String, String>,
+    ) -> Result<Volume, Error> {
         make_folders(&self.roots().volumes()).map_err(|e| Error::io("make folder", "volumes", e))?;
-        create(self.roots(), name, labels, name.is_none())
+        create(self.roots(), name, labels, options, name.is_none())
     }
 
     /// All volumes by name.
@@ -198,10 +234,10 @@ impl Engine {
         remove(self.roots(), &volume)
     }
 
-    /// Removes anonymous volumes that no container uses, or all such volumes.
-    pub fn volume_prune(&self, all: bool) -> Result<PruneReport, Error> {
+    /// Removes anonymous volumes that no container uses, or with `all` all such volumes, but for those to `keep`.
+    pub fn volume_prune(&self, all: bool, keep: &dyn Fn(&Volume) -> bool) -> Result<PruneReport, Error> {
         let mut report = PruneReport::default();
-        for volume in self.volume_list()?.into_iter().filter(|v| all || v.anonymous) {
+        for volume in self.volume_list()?.into_iter().filter(|v| (all || v.anonymous) && !keep(v)) {
             if user_of(self.roots(), volume.name.as_str(), None).is_some() {
                 continue;
             }

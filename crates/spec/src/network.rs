@@ -220,6 +220,9 @@ pub struct Endpoint {
     /// Ports of the host that lead to it.
     #[serde(default)]
     pub ports: Vec<PublishedPort>,
+    /// Name servers for it instead of the host's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<IpAddr>,
 }
 
 /// A port of the host that leads to a container, as it was made.

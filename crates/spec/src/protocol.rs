@@ -10,6 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::network::AttachmentSpec;
 use crate::oci::runtime::{ConsoleSize, Process};
 
 /// Most bytes of one packet.
@@ -64,6 +65,16 @@ pub enum Request {
     Unpause,
     /// Reply with [`Reply::Exited`] when the container ends for good.
     Wait,
+    /// Join one more network.
+    Connect {
+        /// Which, and what is asked of it.
+        attachment: Box<AttachmentSpec>,
+    },
+    /// Leave a network.
+    Disconnect {
+        /// Its name.
+        network: String,
+    },
     /// Reopen and re-read what a command changed on disk (limits, restart policy, log options).
     Reload,
 }

@@ -3,6 +3,8 @@
 //! The only crate of Holm with `unsafe`. Each call says its kernel version and privilege.
 mod arch;
 pub mod bpf;
+pub mod conntrack;
+pub mod datagram;
 pub mod detach;
 #[cfg(target_arch = "x86_64")]
 mod entry;
@@ -10,7 +12,10 @@ pub mod exe;
 pub mod idle;
 pub mod mount;
 pub mod net;
+pub mod netlink;
+pub mod nftables;
 pub mod process;
+pub mod route;
 pub mod seccomp;
 pub mod signal;
 pub mod title;

@@ -9,17 +9,19 @@ use holm_kit::{BUSYBOX, Holm, Leaks, Scratch, holm_binary, sha256, target_folder
 /// The attacker's program, static, as a path on the host.
 pub fn probe() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let path = BUILT.get_or_init(|| {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/probe/probe.c");
-        let folder = target_folder().join("test-probe");
-        std::fs::create_dir_all(&folder).expect("make a folder");
-        let (draft, path) = (folder.join(format!("probe.{}", std::process::id())), folder.join("probe"));
-        let built = Command::new("gcc").args(["-O1", "-static", "-o"]).arg(&draft).arg(source).status();
-        assert!(built.expect("run gcc").success(), "cannot build the probe");
-        std::fs::rename(draft, &path).expect("place the probe");
-        path.canonicalize().expect("find the probe")
-    });
-    path.clone()
+    BUILT.get_or_init(|| built("probe")).clone()
+}
+
+/// A program of the folder `probe`, built as a static one.
+pub fn built(name: &str) -> PathBuf {
+    let source = format!("{}/tests/probe/{name}.c", env!("CARGO_MANIFEST_DIR"));
+    let folder = target_folder().join("test-probe");
+    std::fs::create_dir_all(&folder).expect("make a folder");
+    let (draft, path) = (folder.join(format!("{name}.{}", std::process::id())), folder.join(name));
+    let built = Command::new("gcc").args(["-O1", "-static", "-o"]).arg(&draft).arg(source).status();
+    assert!(built.expect("run gcc").success(), "cannot build {name}");
+    std::fs::rename(draft, &path).expect("place what was built");
+    path.canonicalize().expect("find what was built")
 }
 
 fn with_probe() -> String {

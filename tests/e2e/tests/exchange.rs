@@ -30,6 +30,10 @@ fn what_holm_pushes_skopeo_and_podman_read() {
     scratch.holm(["push", &reference]).ok();
     let found = registry.skopeo(["inspect"], "--").arg(format!("docker://{reference}")).ok().json();
     assert_eq!(found["Os"], "linux");
+    // The layer of an imported tar is sent compressed, and the image that comes back has the same content.
+    let manifest = registry.skopeo(["inspect", "--raw"], "--").arg(format!("docker://{reference}")).ok().json();
+    let kind = manifest["layers"][0]["mediaType"].as_str().unwrap();
+    assert!(kind.ends_with("gzip") && manifest["layers"][0]["size"].as_u64().unwrap() < 1_500_000, "{manifest}");
     podman(&scratch)
         .args(["pull", "--creds", &Registry::credentials(), "--cert-dir"])
         .arg(registry.certificate_folder())

@@ -68,3 +68,34 @@ fn image_of_128_layers_runs_with_all_of_them() {
     scratch.holm(["load", "-q", "-i"]).arg(&archive).ok();
     scratch.run(["--rm", "localhost/many:1", "sh", "-c", "ls /many | wc -l; cat /many/127"]).ok().says("127\n127");
 }
+
+#[test]
+fn prune_takes_only_what_its_filters_fit() {
+    let scratch = Scratch::with_busybox();
+    let leaks = Leaks::before(&scratch);
+    let prune = |words: &[&str]| scratch.holm(words).arg("-f").ok();
+    for (name, label) in [("old", "keep=no"), ("kept", "keep=yes")] {
+        let image = format!("localhost/{name}:1");
+        scratch.run(["--name", name, "--label", label, BUSYBOX, "true"]).ok();
+        scratch.holm(["commit", "--change", &format!("LABEL {label}"), name, &image]).ok();
+        scratch.holm(["volume", "create", "--label", label, name]).ok();
+    }
+    prune(&["container", "prune", "--filter", "until=1h"]);
+    assert_eq!(scratch.holm(["ps", "-aq"]).ok().text().lines().count(), 2);
+    prune(&["container", "prune", "--filter", "label!=keep=yes"]);
+    scratch.holm(["ps", "-a", "--format", "{{.Names}}"]).ok().says("kept");
+    prune(&["volume", "prune", "-a", "--filter", "label=keep=no"]).mentions("old").omits("kept");
+    scratch.holm(["volume", "ls", "-q"]).ok().says("kept");
+    prune(&["image", "prune", "-a", "--filter", "until=1h"]).omits("Deleted");
+    prune(&["image", "prune", "-a", "--filter", "label=keep=no"]).mentions("localhost/old:1").omits("localhost/kept");
+    let left = scratch.holm(["images", "--format", "{{.Repository}}"]).ok();
+    assert!(left.text().contains("localhost/kept") && !left.text().contains("localhost/old"), "{left}");
+    scratch.holm(["system", "prune", "-f", "--volumes", "--filter", "until=1h"]).fails(1).complains("until");
+    scratch.holm(["image", "prune", "-f", "--filter", "nope=1"]).fails(125).complains("nope");
+    scratch.holm(["volume", "prune", "-f", "--filter", "until=1h"]).fails(125).complains("until");
+    prune(&["system", "prune", "-a", "--filter", "label=keep=yes"]).mentions("localhost/kept:1");
+    scratch.holm(["images", "--format", "{{.Repository}}"]).ok().says("localhost/busybox");
+    scratch.holm(["ps", "-aq"]).ok().says("");
+    scratch.holm(["volume", "rm", "kept"]).ok();
+    leaks.assert_none();
+}

@@ -136,3 +136,22 @@ fn help_and_completions_exist_for_every_command() {
     scratch.run(["--no-such-flag", BUSYBOX]).run().complains("no-such-flag");
     scratch.holm(["completions", "bash"]).ok().mentions("holm");
 }
+
+#[test]
+fn lists_and_inspect_speak_yaml_too() {
+    let scratch = Scratch::with_busybox();
+    let leaks = Leaks::before(&scratch);
+    scratch.holm(["volume", "create", "data"]).ok();
+    scratch.run(["--name", "box", BUSYBOX, "true"]).ok();
+    scratch.holm(["ps", "-a", "-o", "yaml"]).ok().mentions("\n  Names: box\n");
+    scratch.holm(["ps", "-a", "-o", "name"]).ok().says("box");
+    scratch.holm(["images", "-o", "yaml"]).ok().mentions("Repository: localhost/busybox\n");
+    scratch.holm(["volume", "ls", "-o", "yaml"]).ok().mentions("Name: data\n");
+    scratch.holm(["inspect", "-o", "yaml", "box"]).ok().mentions("  Name: /box\n").mentions("\n    ExitCode: 0\n");
+    scratch.holm(["image", "inspect", "-o", "yaml", BUSYBOX]).ok().mentions("Architecture: ");
+    scratch.holm(["volume", "inspect", "-o", "json", "data"]).ok().json();
+    scratch.holm(["inspect", "-o", "yaml", "-f", "x", "box"]).fails(2);
+    scratch.holm(["rm", "box"]).ok();
+    scratch.holm(["volume", "rm", "data"]).ok();
+    leaks.assert_none();
+}

@@ -110,3 +110,25 @@ fn affinity_is_that_of_the_cpuset_not_of_the_command() {
     scratch.run(["--rm", "--cpuset-cpus", "0", BUSYBOX, "sh", "-c", script]).ok().says("0");
     leaks.assert_none();
 }
+
+/// What ran out is a group above the container's; it is its own processes that the kernel kills.
+#[test]
+fn out_of_memory_of_a_parent_group_is_reported_too() {
+    let scratch = Scratch::with_busybox();
+    let leaks = Leaks::before(&scratch);
+    let set = |file: &str| {
+        let folders = holm_kit::controllers().into_iter().map(|(point, _)| point);
+        let path = folders.map(|point| point.join(scratch.cgroup().trim_start_matches('/')).join(file));
+        path.filter(|path| path.exists()).for_each(|path| std::fs::write(path, "16777216").unwrap());
+    };
+    scratch.detached("other", &[], &["sleep", "1000"]);
+    set("memory.limit_in_bytes");
+    set("memory.max");
+    let hog = "exec tail /dev/zero";
+    scratch.run(["--name", "hog", "--oom-score-adj", "1000", BUSYBOX, "sh", "-c", hog]).fails(137);
+    assert_eq!(scratch.inspect("hog", "{{.State.OOMKilled}} {{.State.ExitCode}}"), "true 137");
+    let events = scratch.holm(["events", "--since", "1h", "--until", "0s", "--filter", "event=oom"]).ok();
+    assert_eq!(events.text().lines().count(), 1, "{events}");
+    scratch.holm(["rm", "-f", "hog", "other"]).ok();
+    leaks.assert_none();
+}

@@ -151,3 +151,93 @@ fn many_mounts_at_once_are_no_trouble() {
     scratch.run(["--rm"]).args(options).args([BUSYBOX, "sh", "-c", "ls /m | wc -l"]).ok().says("300");
     leaks.assert_none();
 }
+
+#[test]
+fn volume_in_memory_is_one_for_all_that_use_it_and_gone_after_the_last() {
+    let scratch = Scratch::with_busybox();
+    let leaks = Leaks::before(&scratch);
+    let options = ["--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", "o=size=2m,uid=7,noexec"];
+    scratch.holm(["volume", "create"]).args(options).arg("fast").ok();
+    let shown = scratch.holm(["volume", "inspect", "--format", "{{json .Options}}", "fast"]).ok().json();
+    assert_eq!(shown["o"], "size=2m,uid=7,noexec");
+    scratch.detached("first", &["-v", "fast:/a"], &["sh", "-c", "echo shared >/a/file; exec sleep 1000"]);
+    holm_kit::wait_until("the file is there", std::time::Duration::from_secs(20), || {
+        scratch.holm(["exec", "first", "cat", "/a/file"]).run().text() == "shared"
+    });
+    let script =
+        "cat /b/file; stat -c %u /b; df -k /b | tail -n 1 | awk '{print $2}'; grep ' /b ' /proc/mounts; touch /b/more";
+    let second = scratch.run(["--rm", "-v", "fast:/b", BUSYBOX, "sh", "-c", script]).ok();
+    assert!(second.text().starts_with("shared\n7\n2048\n") && second.text().contains("noexec"), "{second}");
+    scratch.holm(["exec", "first", "ls", "/a"]).ok().says("file\nmore");
+    scratch.run(["--rm", "-v", "fast:/b:ro", BUSYBOX, "touch", "/b/x"]).fails(1);
+    scratch.holm(["rm", "-f", "first"]).ok();
+    scratch.run(["--rm", "-v", "fast:/c", BUSYBOX, "ls", "-A", "/c"]).ok().says("");
+    // It is filled from the image as every empty volume is.
+    scratch.run(["--rm", "-v", "fast:/etc", BUSYBOX, "cat", "/etc/motd"]).ok().says("from the image");
+    scratch.holm(["volume", "rm", "fast"]).ok();
+    leaks.assert_none();
+}
+
+#[test]
+fn volumes_in_memory_started_at_once_are_the_same() {
+    let scratch = Scratch::with_busybox();
+    let leaks = Leaks::before(&scratch);
+    scratch.holm(["volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "fast"]).ok();
+    let names = ["c0", "c1", "c2", "c3", "c4"];
+    let started: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let script = format!("touch /v/{name}; exec sleep 1000");
+            scratch.run(["-d", "--name", name, "-v", "fast:/v", BUSYBOX, "sh", "-c", &script]).start()
+        })
+        .collect();
+    for running in started {
+        running.finish().ok();
+    }
+    holm_kit::wait_until("all wrote to the same place", std::time::Duration::from_secs(20), || {
+        scratch.holm(["exec", "c0", "ls", "/v"]).run().text() == names.join("\n")
+    });
+    scratch.holm(["rm", "-f"]).args(names).ok();
+    scratch.holm(["volume", "rm", "fast"]).ok();
+    leaks.assert_none();
+}
+
+#[test]
+fn volume_that_is_a_folder_of_the_host_is_that_folder() {
+    let scratch = Scratch::with_busybox();
+    let folder = scratch.make_folder("elsewhere");
+    fs::write(folder.join("file"), "there").unwrap();
+    let leaks = Leaks::before(&scratch);
+    let device = format!("device={}", folder.display());
+    scratch.holm(["volume", "create", "-o", "type=none", "-o", &device, "-o", "o=bind", "mine"]).ok();
+    scratch.holm(["volume", "create", "-o", "type=none", "-o", &device, "-o", "o=bind,ro", "fixed"]).ok();
+    scratch.run(["--rm", "-v", "mine:/v", BUSYBOX, "sh", "-c", "cat /v/file; touch /v/made"]).ok().says("there");
+    assert!(folder.join("made").exists());
+    let script = "cat /v/file; echo; touch /v/no 2>/dev/null || echo refused";
+    scratch.run(["--rm", "-v", "fixed:/v", BUSYBOX, "sh", "-c", script]).ok().says("there\nrefused");
+    scratch.create(["--name", "box", "-v", "mine:/v", BUSYBOX, "true"]).ok();
+    scratch.holm(["cp", "box:/v/file", &scratch.path().join("copy").display().to_string()]).ok();
+    scratch.holm(["rm", "box"]).ok();
+    scratch.holm(["volume", "rm", "mine", "fixed"]).ok();
+    assert!(folder.join("file").exists(), "the folder is the host's");
+    for options in [&["type=none"][..], &["size=1m"], &["type=nfs", "o=addr=192.0.2.1"], &["nonsense"]] {
+        let options = options.iter().flat_map(|option| ["-o", option]);
+        scratch.holm(["volume", "create"]).args(options).arg("bad").fails(1).complains("error");
+    }
+    scratch.holm(["volume", "create", "-o", "type=nosuchfs", "-o", "device=x", "odd"]).ok();
+    scratch.run(["--rm", "-v", "odd:/v", BUSYBOX, "true"]).fails(125).complains("odd");
+    scratch.holm(["volume", "rm", "odd"]).ok();
+    leaks.assert_none();
+}
+
+#[test]
+fn labelling_options_do_nothing_without_labels() {
+    let scratch = Scratch::with_busybox();
+    let folder = scratch.make_folder("shared");
+    let leaks = Leaks::before(&scratch);
+    for option in ["z", "Z", "ro,z"] {
+        let volume = format!("{}:/mnt:{option}", folder.display());
+        scratch.run(["--rm", "-v", &volume, BUSYBOX, "true"]).ok();
+    }
+    leaks.assert_none();
+}

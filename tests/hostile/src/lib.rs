@@ -11,7 +11,7 @@ use holm_spec::digest::Algorithm;
 pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 10] = [
     ("reference", reference, reference_seeds),
     ("manifest", manifest, manifest_seeds),
     ("config", config, config_seeds),
@@ -20,6 +20,8 @@ pub const TARGETS: [Target; 8] = [
     ("template", template, template_seeds),
     ("www_authenticate", www_authenticate, www_authenticate_seeds),
     ("registries_conf", registries_conf, registries_conf_seeds),
+    ("dns_query", dns_query, dns_query_seeds),
+    ("dns_upstream_answer", dns_upstream_answer, dns_upstream_answer_seeds),
 ];
 
 /// An image reference; what parses is written back and parses to the same.
@@ -80,6 +82,88 @@ pub fn registries_conf(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = holm_image::reference::RegistriesConf::parse(text);
     }
+}
+
+/// A message from a container to the name server; no answer is longer than its sender takes, or answers an answer.
+pub fn dns_query(bytes: &[u8]) {
+    use holm_network::dns::{Catalog, answer_alone, query::Query, wire::UDP_MAX};
+    thread_local!(static CATALOG: Catalog = dns_catalog());
+    let mut out = [0; UDP_MAX];
+    let limit = Query::parse(bytes).map_or(UDP_MAX, |query| query.udp_limit());
+    let (network, client) = ("net".parse().expect("a name"), "10.8.0.2".parse().expect("an address"));
+    let answer = CATALOG.with(|catalog| answer_alone(catalog, &network, client, bytes, &mut out[..limit]));
+    assert!(answer.is_none_or(|length| (12..=limit).contains(&length) && bytes[2] & 0x80 == 0 && out[2] & 0x80 != 0));
+}
+
+fn dns_catalog() -> holm_network::dns::Catalog {
+    use holm_network::dns::{Catalog, NetworkNames};
+    let network: holm_spec::Name = "net".parse().expect("a name");
+    let mut catalog = Catalog::new();
+    let subnets = vec!["10.8.0.0/24".parse().expect("a subnet")];
+    let names = NetworkNames { internal: false, search: Some("holm.test".to_owned()), subnets };
+    catalog.set_network(&network, &names);
+    for last in 2..=60 {
+        catalog.put(&dns_endpoint(&network, last));
+    }
+    catalog
+}
+
+/// A message from a server to which a question was sent; what is passed on fits whom it is for and is read the same again.
+pub fn dns_upstream_answer(bytes: &[u8]) {
+    use holm_network::dns::reply::{Received, Recipient, Reply, TTL_MAX};
+    let question = b"\x03www\x07example\x00\x00\x01\x00\x01";
+    let Received::Reply(reply) = Reply::parse(bytes, 0x1234, question) else { return };
+    assert!(reply.lifetime <= TTL_MAX && reply.size_bytes() <= 512 + 2 * bytes.len());
+    for (edns, limit) in [(None, 512), (Some(true), 1232), (Some(false), 65_535)] {
+        let mut out = vec![0; limit];
+        let to = Recipient { id: 0x1234, flags: 0x0100, question, edns, limit };
+        let length = reply.write(9, &to, &mut out);
+        assert!(length <= limit);
+        let again = Reply::parse(&out[..length], 0x1234, question);
+        assert!(matches!(again, Received::Truncated | Received::Reply(_)), "what we pass on we can read");
+    }
+}
+
+fn dns_endpoint(network: &holm_spec::Name, last: u8) -> holm_spec::network::Endpoint {
+    let value = serde_json::json!({
+        "container": format!("{last:064x}"), "name": format!("c{last}"), "network": network, "aliases": ["web"],
+        "link": "eth0", "mac": "02:00:00:00:00:01", "addresses": [format!("10.8.0.{last}/24")],
+    });
+    serde_json::from_value(value).expect("an endpoint")
+}
+
+fn dns_query_seeds() -> Vec<Vec<u8>> {
+    let message = |name: &[u8], kind: u8, options: &[u8]| {
+        let additional = u8::from(!options.is_empty());
+        let head = [0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, additional];
+        [&head[..], name, &[0, 0, kind, 0, 1], options].concat()
+    };
+    let options = b"\x00\x00\x29\x04\xd0\x00\x00\x80\x00\x00\x04\x00\x0a\x00\x00";
+    vec![
+        message(b"\x03web", 1, b""),
+        message(b"\x02c7\x03net", 28, options),
+        message(b"\x03web\x04holm\x04test", 255, options),
+        message(b"\x017\x010\x018\x0210\x07in-addr\x04arpa", 12, options),
+        message(b"\x03www\x07example", 16, b""),
+    ]
+}
+
+fn dns_upstream_answer_seeds() -> Vec<Vec<u8>> {
+    let head = |code: u8, counts: [u8; 3]| {
+        [0x12, 0x34, 0x81, 0x80 | code, 0, 1, 0, counts[0], 0, counts[1], 0, counts[2]].to_vec()
+    };
+    let question = b"\x03www\x07example\x00\x00\x01\x00\x01";
+    let alias = b"\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x04\x01a\xc0\x10";
+    let address = b"\xc0\x29\x00\x01\x00\x01\x00\x00\x00\x1e\x00\x04\xc0\x00\x02\x01";
+    let options = b"\x00\x00\x29\x04\xd0\x00\x00\x80\x00\x00\x00";
+    let authority =
+        b"\x00\x00\x06\x00\x01\x00\x00\x0e\x10\x00\x16\x00\x00\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00\x03\x00\
+        \x00\x00\x04\x00\x00\x00\x05";
+    vec![
+        [&head(0, [2, 0, 1])[..], question, alias, address, options].concat(),
+        [&head(3, [0, 1, 1])[..], question, authority, options].concat(),
+        [&head(2, [0, 0, 0])[..], question].concat(),
+    ]
 }
 
 fn www_authenticate_seeds() -> Vec<Vec<u8>> {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::holm::{Holm, holm_binary};
 use crate::image::busybox_root_tar;
-use crate::{Output, cgroup, process};
+use crate::{NetHost, Output, cgroup, process};
 
 /// The name under which [`Scratch::with_busybox`] has its image.
 pub const BUSYBOX: &str = "localhost/busybox:test";
@@ -17,6 +17,8 @@ pub const BUSYBOX: &str = "localhost/busybox:test";
 pub struct Scratch {
     folder: TempDir,
     cgroup: String,
+    /// What puts commands into a host of the test's own.
+    prefix: Vec<String>,
 }
 
 impl Scratch {
@@ -33,7 +35,16 @@ impl Scratch {
     pub fn inside(folder: &Path) -> Self {
         let folder = tempfile::Builder::new().prefix("holm-test-").tempdir_in(folder).expect("make scratch roots");
         let name = folder.path().file_name().expect("its name").to_string_lossy().into_owned();
-        Self { folder, cgroup: format!("/{}", name.replace('.', "-")) }
+        Self { folder, cgroup: format!("/{}", name.replace('.', "-")), prefix: Vec::new() }
+    }
+
+    /// Roots that hold [`BUSYBOX`], whose commands run on this host.
+    #[track_caller]
+    pub fn on(host: &NetHost) -> Self {
+        let mut scratch = Self::new();
+        scratch.prefix = host.prefix().into();
+        scratch.import_busybox();
+        scratch
     }
 
     /// Roots that hold [`BUSYBOX`].
@@ -86,15 +97,19 @@ impl Scratch {
 
     /// A command line of Holm's on these roots.
     pub fn holm<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Holm {
-        Holm::program(holm_binary())
+        let network = if self.prefix.is_empty() { "none" } else { "bridge" };
+        let line = Holm::program(holm_binary())
             .env("HOLM_DATA_ROOT", self.data_root())
             .env("HOLM_RUN_ROOT", self.run_root())
+            // The machine's own network is left alone.
+            .env("HOLM_NETWORK", network)
             .env("HOME", self.path())
             .without_env("DOCKER_CONFIG")
             .without_env("REGISTRY_AUTH_FILE")
             .without_env("XDG_CONFIG_HOME")
             .without_env("XDG_RUNTIME_DIR")
-            .args(args)
+            .args(args);
+        if self.prefix.is_empty() { line } else { line.through(&self.prefix) }
     }
 
     /// `holm run` in the control group of these roots.

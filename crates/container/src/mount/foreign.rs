@@ -51,7 +51,7 @@ pub(super) fn clone(path: &Path) -> Result<OwnedFd, StartError> {
     rustix::process::waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED).doing(what)?;
     match heard? {
         Message::Console(tree) => Ok(tree),
-        Message::Ready | Message::Closed => Err(StartError::refused(what())),
+        _ => Err(StartError::refused(what())),
     }
 }
 

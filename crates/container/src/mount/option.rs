@@ -7,6 +7,8 @@ use holm_sys::mount::{MountAttr, attr};
 pub(super) struct Options {
     /// `bind` (false) or `rbind` (true).
     pub bind: Option<bool>,
+    /// Owners are mapped: of the mount itself (`idmap`, false) or of all below it too (`ridmap`, true).
+    pub idmap: Option<bool>,
     /// Of the mount itself.
     pub attr: MountAttr,
     /// Of the mount and all below it.
@@ -51,6 +53,8 @@ impl Options {
             "" | "defaults" | "async" | "loud" | "nomand" | "noiversion" | "noacl" => {}
             "bind" => self.bind = Some(self.bind.unwrap_or(false)),
             "rbind" => self.bind = Some(true),
+            "idmap" => self.idmap = Some(self.idmap.unwrap_or(false)),
+            "ridmap" => self.idmap = Some(true),
             _ => {
                 if self.take_flag(option) {
                     return;

@@ -40,12 +40,17 @@ fn link_to(fd: &OwnedFd) -> PathBuf {
 fn mapped_clone(path: &Path, users: BorrowedFd<'_>) -> Result<OwnedFd, RootfsError> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let clone = rustix::mount::open_tree(CWD, path, flags).map_err(failed("clone the mount of", path))?;
-    let userns_fd = u64::try_from(users.as_raw_fd()).unwrap_or(u64::MAX);
-    let change = MountAttr { set: attr::IDMAP, userns_fd, ..MountAttr::default() };
-    mount_setattr(clone.as_fd(), false, &change).map_err(|source| RootfsError::Call {
+    map_owners(clone.as_fd(), users, false).map_err(|source| RootfsError::Call {
         what: "map the owners (its file system must support idmapped mounts) of",
         path: path.to_owned(),
         source,
     })?;
     Ok(clone)
+}
+
+/// Shows the owners of a detached mount through the user namespace `users`: who is root on disk is its root. *Errors*: the
+/// kernel's; EINVAL where the file system cannot.
+pub(crate) fn map_owners(tree: BorrowedFd<'_>, users: BorrowedFd<'_>, recursive: bool) -> std::io::Result<()> {
+    let userns_fd = u64::try_from(users.as_raw_fd()).unwrap_or(u64::MAX);
+    mount_setattr(tree, recursive, &MountAttr { set: attr::IDMAP, userns_fd, ..MountAttr::default() })
 }

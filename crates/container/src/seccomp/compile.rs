@@ -13,11 +13,11 @@
 use holm_spec::oci::runtime::{Seccomp, SyscallArg, SyscallRule};
 use holm_sys::seccomp::SockFilter;
 
-use super::Program;
 use super::action::{self, ACTION_MASK, ALLOW, ERRNO, KILL_PROCESS, LOG, NO_SUCH_CALL, NOTIFY, TRACE};
 use super::arch::{Arch, X32_BIT};
 use super::assemble::{Assembler, Compare, Label};
 use super::error::SeccompError;
+use super::{Listener, Program};
 
 /// `BPF_MAXINSNS`.
 const MAX_INSTRUCTIONS: usize = 4096;
@@ -70,7 +70,7 @@ enum Class {
 /// Compiles a profile for programs of `native` and the architectures that the profile lists beside it.
 ///
 /// *Errors*: words that mean nothing, arguments and error numbers out of range, a filter longer than the kernel takes.
-/// A profile may not notify by default or of `write`: the descriptor could then never be handed on.
+/// A profile may not notify by default or of `write` and `sendmsg`: the descriptor could then never be handed on.
 pub fn compile(profile: &Seccomp, native: Arch) -> Result<Program, SeccompError> {
     let default = action::parse(&profile.default_action, profile.default_errno_ret)?;
     if default == NOTIFY {
@@ -88,8 +88,15 @@ pub fn compile(profile: &Seccomp, native: Arch) -> Result<Program, SeccompError>
     }
     let filter = emit_head(code, native, &blocks, &arches)?;
     let flags = action::parse_flags(&profile.flags)?;
-    let needs_listener = rules.iter().any(|rule| rule.action == NOTIFY);
-    Ok(Program { filter, flags, needs_listener })
+    let listener = if rules.iter().any(|rule| rule.action == NOTIFY) { Some(listener(profile)?) } else { None };
+    Ok(Program { filter, flags, listener })
+}
+
+/// Who gets the listener: without anybody, every call that notifies would wait for ever.
+fn listener(profile: &Seccomp) -> Result<Listener, SeccompError> {
+    let path = profile.listener_path.clone().filter(|path| path.is_absolute());
+    let path = path.ok_or(SeccompError::Contradiction("SCMP_ACT_NOTIFY needs an absolute `listenerPath`"))?;
+    Ok(Listener { path, metadata: profile.listener_metadata.clone() })
 }
 
 /// The listed architectures that can run here, the native one last: it is written last and so comes first.
@@ -112,8 +119,8 @@ fn architectures(profile: &Seccomp, native: Arch) -> Result<Vec<Arch>, SeccompEr
 
 fn read_rule(rule: &SyscallRule) -> Result<Rule, SeccompError> {
     let action = action::parse(&rule.action, rule.errno_ret)?;
-    if action == NOTIFY && rule.names.iter().any(|name| name == "write") {
-        return Err(SeccompError::Contradiction("SCMP_ACT_NOTIFY cannot be used for `write`"));
+    if action == NOTIFY && rule.names.iter().any(|name| name == "write" || name == "sendmsg") {
+        return Err(SeccompError::Contradiction("SCMP_ACT_NOTIFY cannot be used for `write` and `sendmsg`"));
     }
     if rule.args.len() > MAX_CONDITIONS {
         return Err(SeccompError::TooMany { what: "arguments in a rule", count: rule.args.len(), max: MAX_CONDITIONS });

@@ -16,8 +16,8 @@ pub struct Ps {
     /// Go template, `table TEMPLATE` or json.
     #[arg(long, value_name = "TEMPLATE")]
     pub format: Option<String>,
-    /// Form of the list: json, wide or name.
-    #[arg(short, long, value_name = "FORM", value_parser = ["json", "wide", "name", "table"], hide_possible_values = true)]
+    /// Form of the list: json, yaml, wide or name.
+    #[arg(short, long, value_name = "FORM", value_parser = ["json", "yaml", "wide", "name", "table"], hide_possible_values = true)]
     pub output: Option<String>,
     /// The last N made, whatever their state.
     #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
@@ -119,6 +119,9 @@ pub struct Inspect {
     /// Go template or json.
     #[arg(short, long, value_name = "TEMPLATE")]
     pub format: Option<String>,
+    /// Form: json or yaml.
+    #[arg(short, long, value_name = "FORM", value_parser = ["json", "yaml"], hide_possible_values = true, conflicts_with = "format")]
+    pub output: Option<String>,
     /// Sizes of containers.
     #[arg(short, long)]
     pub size: bool,

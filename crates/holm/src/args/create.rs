@@ -1,7 +1,7 @@
 //! Flags of `run` and `create`: what a container is asked to be, as typed.
 
 mod limits;
-mod sandbox;
+pub mod sandbox;
 mod security;
 
 use std::path::PathBuf;

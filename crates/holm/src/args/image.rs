@@ -74,8 +74,8 @@ pub struct Images {
     /// Go template, `table TEMPLATE` or json.
     #[arg(long, value_name = "TEMPLATE")]
     pub format: Option<String>,
-    /// Form of the list: json, wide or name.
-    #[arg(short, long, value_name = "FORM", value_parser = ["json", "wide", "name", "table"], hide_possible_values = true)]
+    /// Form of the list: json, yaml, wide or name.
+    #[arg(short, long, value_name = "FORM", value_parser = ["json", "yaml", "wide", "name", "table"], hide_possible_values = true)]
     pub output: Option<String>,
     /// Do not cut anything short.
     #[arg(long)]
@@ -185,6 +185,9 @@ pub struct ImageInspect {
     /// Go template or json.
     #[arg(short, long, value_name = "TEMPLATE")]
     pub format: Option<String>,
+    /// Form: json or yaml.
+    #[arg(short, long, value_name = "FORM", value_parser = ["json", "yaml"], hide_possible_values = true, conflicts_with = "format")]
+    pub output: Option<String>,
     /// Images, by name or id.
     #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<String>,

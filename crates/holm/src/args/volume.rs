@@ -11,6 +11,9 @@ pub struct VolumeCreate {
     /// Label.
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     pub label: Vec<String>,
+    /// type=, device= and o=, for a volume that is not a folder of Holm's, as for mount(8).
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub opt: Vec<String>,
     /// Name; made up where absent.
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
@@ -25,8 +28,8 @@ pub struct VolumeList {
     /// Go template, `table TEMPLATE` or json.
     #[arg(long, value_name = "TEMPLATE")]
     pub format: Option<String>,
-    /// Form of the list: json, wide or name.
-    #[arg(short, long, value_name = "FORM", value_parser = ["json", "wide", "name", "table"], hide_possible_values = true)]
+    /// Form of the list: json, yaml, wide or name.
+    #[arg(short, long, value_name = "FORM", value_parser = ["json", "yaml", "wide", "name", "table"], hide_possible_values = true)]
     pub output: Option<String>,
     /// Names only.
     #[arg(short, long)]
@@ -39,6 +42,9 @@ pub struct VolumeInspect {
     /// Go template or json.
     #[arg(short, long, value_name = "TEMPLATE")]
     pub format: Option<String>,
+    /// Form: json or yaml.
+    #[arg(short, long, value_name = "FORM", value_parser = ["json", "yaml"], hide_possible_values = true, conflicts_with = "format")]
+    pub output: Option<String>,
     /// Volumes.
     #[arg(value_name = "VOLUME", required = true)]
     pub volumes: Vec<String>,

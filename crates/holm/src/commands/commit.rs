@@ -44,7 +44,8 @@ pub fn commit(context: &Context, flags: &Commit) -> Outcome {
     } else {
         None
     };
-    let image = store.commit(&parent, &engine.upper(&container.spec.id), config, history, name.as_deref())?;
+    let (upper, owners) = (engine.upper(&container.spec.id), engine.owners(&container.spec));
+    let image = store.commit(&parent, &upper, owners, config, history, name.as_deref())?;
     super::image::emit(&engine, "commit", image.id.as_str(), name.as_deref().unwrap_or_default());
     output::line(image.id.as_str())?;
     Ok(0)

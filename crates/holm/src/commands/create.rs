@@ -93,7 +93,7 @@ fn make(context: &Context, engine: &Engine, flags: &ContainerFlags, starts: bool
         return Err(Failure::flag("--cidfile", &path.display().to_string(), "the file is there already")
             .with_hint("remove it if no other container uses it"));
     }
-    let mut spec = intended(engine, flags)?;
+    let mut spec = intended(context, engine, flags)?;
     let store = context.store()?;
     let (pin, image) = image(context, &store, flags)?;
     spec.image_id = image.id.clone();
@@ -109,7 +109,7 @@ fn make(context: &Context, engine: &Engine, flags: &ContainerFlags, starts: bool
     Ok(spec)
 }
 
-fn intended(engine: &Engine, flags: &ContainerFlags) -> Result<ContainerSpec, Failure> {
+fn intended(context: &Context, engine: &Engine, flags: &ContainerFlags) -> Result<ContainerSpec, Failure> {
     let identity = Identity {
         id: new_id()?,
         name: match &flags.name {
@@ -121,6 +121,7 @@ fn intended(engine: &Engine, flags: &ContainerFlags) -> Result<ContainerSpec, Fa
         created_at_ns: time::now_ns(),
     };
     let around = Around {
+        default_network: &context.settings.network.value,
         variable: &|name| std::env::var(name).ok(),
         folder: std::env::current_dir().unwrap_or_else(|_| "/".into()),
         container: &|name| engine.find(name).map_err(|e| Failure::from(e).with_code(CODE_HOLM)),

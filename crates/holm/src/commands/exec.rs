@@ -25,6 +25,7 @@ pub fn exec(context: &Context, flags: &Exec) -> Outcome {
         return Err(not_a_terminal());
     }
     let around = Around {
+        default_network: "none",
         variable: &|name| std::env::var(name).ok(),
         folder: "/".into(),
         container: &|_| Err(Failure::new("no container can be named here")),

@@ -64,6 +64,45 @@ impl Filters {
     }
 }
 
+/// The filters of a `prune`: what does not fit is kept.
+#[derive(Clone, Debug, Default)]
+pub struct PruneFilters {
+    filters: Filters,
+    until_ns: Option<u64>,
+}
+
+impl PruneFilters {
+    /// Reads them; `known` are those of this kind of object.
+    pub fn parse(texts: &[String], known: &[&str]) -> Result<Self, Failure> {
+        let code = |failure: Failure| failure.with_code(crate::error::CODE_HOLM);
+        let filters = Filters::parse(texts, known).map_err(code)?;
+        let now_ns = time::now_ns();
+        let until_ns =
+            filters.last("until").map(|text| filters.time("until", text, now_ns)).transpose().map_err(code)?;
+        Ok(Self { filters, until_ns })
+    }
+
+    /// Whether nothing was asked for.
+    pub fn is_empty(&self) -> bool {
+        self.filters.pairs.is_empty()
+    }
+
+    /// Whether something that was made then and has these labels may go.
+    pub fn fit(&self, created_ns: u64, labels: &BTreeMap<String, String>) -> bool {
+        self.until_ns.is_none_or(|until| created_ns <= until) && Filter::labels_fit(&self.filters, labels)
+    }
+
+    /// A value that is `true` or `false`.
+    pub fn flag(&self, key: &str) -> Result<Option<bool>, Failure> {
+        self.filters.flag(key)
+    }
+
+    /// Whether a value was given for a key.
+    pub fn has(&self, key: &str) -> bool {
+        self.filters.last(key).is_some()
+    }
+}
+
 impl Filter {
     /// Whether labels have every `label` and no `label!`.
     pub fn labels_fit(filters: &Filters, labels: &BTreeMap<String, String>) -> bool {

@@ -1,12 +1,14 @@
 //! `images rmi tag history` and `image prune`.
 
+use std::collections::HashSet;
+
 use holm_image::archive;
 use holm_image::store::{Image, Removed, Store, StoreError};
 use holm_pod::{Engine, Event};
 use serde_json::Value;
 
 use super::context::{Context, find_image, new_name, used_images};
-use super::filter::{Filter, Filters};
+use super::filter::{Filter, Filters, PruneFilters};
 use super::{Outcome, confirmed, for_each};
 use crate::args::image::{History, Images, Rmi, Tag};
 use crate::args::lifecycle::Prune;
@@ -55,7 +57,7 @@ pub fn images(context: &Context, flags: &Images) -> Outcome {
         list.extend(named.into_iter().map(|name| rows::row(image, Some(name), options)));
     }
     if flags.quiet {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         list.retain(|row| seen.insert(row["ID"].clone()));
     }
     let form = Form {
@@ -173,24 +175,31 @@ pub fn history(context: &Context, flags: &History) -> Outcome {
 
 /// `holm image prune`
 pub fn prune(context: &Context, flags: &Prune) -> Outcome {
+    let filters = PruneFilters::parse(&flags.filter, &["until", "label", "label!"])?;
     let what = if flags.all { "all images without at least one container" } else { "all dangling images" };
     if !confirmed(flags.force, &format!("This will remove {what}."))? {
         return Ok(0);
     }
-    if !flags.filter.is_empty() {
-        return Err(Failure::new("cannot use --filter for images in this version")
-            .with_hint("holm images --filter … -q | xargs holm rmi"));
-    }
     let engine = context.engine()?;
-    let bytes = prune_unused(context, &engine, flags.all)?;
+    let bytes = prune_unused(context, &engine, flags.all, &filters)?;
     output::line(&format!("Total reclaimed space: {}", quantity::decimal(bytes)))?;
     Ok(0)
 }
 
 /// Removes unused images and prints them; the bytes that became free.
-pub fn prune_unused(context: &Context, engine: &Engine, all: bool) -> Result<u64, Failure> {
+pub fn prune_unused(context: &Context, engine: &Engine, all: bool, filters: &PruneFilters) -> Result<u64, Failure> {
     let used = used_images(engine)?;
-    let report = context.store()?.prune(all, &|id| used.contains(id))?;
+    let store = context.store()?;
+    // With a filter, what is not known to fit is kept: an image may come in at this moment.
+    let fitting: Option<HashSet<_>> = match filters.is_empty() {
+        true => None,
+        false => {
+            let fits = |image: &Image| filters.fit(rows::created_ns(image), &labels(image));
+            Some(store.list()?.into_iter().filter(fits).map(|image| image.id).collect())
+        }
+    };
+    let keep = |id: &_| used.contains(id) || fitting.as_ref().is_some_and(|fitting| !fitting.contains(id));
+    let report = store.prune(all, &keep)?;
     if !report.removed.is_empty() {
         output::line("Deleted Images:")?;
     }

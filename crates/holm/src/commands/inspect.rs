@@ -19,7 +19,7 @@ pub fn inspect(context: &Context, flags: &Inspect) -> Outcome {
     let engine = context.engine()?;
     let kind = flags.kind.as_deref();
     let is = |wanted: &str| kind.is_none_or(|kind| kind == wanted);
-    show(&flags.names, flags.format.as_deref(), &|name| {
+    show(&flags.names, Form::of(&flags.format, &flags.output), &|name| {
         let mut missing = None;
         if is("container") {
             match engine.find(name) {
@@ -52,7 +52,7 @@ pub fn inspect(context: &Context, flags: &Inspect) -> Outcome {
 /// `holm container inspect`
 pub fn container(context: &Context, flags: &Inspect) -> Outcome {
     let engine = context.engine()?;
-    show(&flags.names, flags.format.as_deref(), &|name| {
+    show(&flags.names, Form::of(&flags.format, &flags.output), &|name| {
         let id = context.find(&engine, name)?;
         describe(&engine, &id, flags.size)
     })
@@ -61,7 +61,7 @@ pub fn container(context: &Context, flags: &Inspect) -> Outcome {
 /// `holm image inspect`
 pub fn image(context: &Context, flags: &ImageInspect) -> Outcome {
     let store = context.store()?;
-    show(&flags.images, flags.format.as_deref(), &|name| {
+    show(&flags.images, Form::of(&flags.format, &flags.output), &|name| {
         find_image(context, &store, name).map(|image| crate::format::image::inspect(&image))
     })
 }
@@ -69,7 +69,7 @@ pub fn image(context: &Context, flags: &ImageInspect) -> Outcome {
 /// `holm volume inspect`
 pub fn volume(context: &Context, flags: &VolumeInspect) -> Outcome {
     let engine = context.engine()?;
-    show(&flags.volumes, flags.format.as_deref(), &|name| {
+    show(&flags.volumes, Form::of(&flags.format, &flags.output), &|name| {
         engine.volume_get(name).map(|volume| inspect::volume(&volume)).map_err(Failure::from)
     })
 }
@@ -82,9 +82,22 @@ fn describe(engine: &Engine, id: &holm_spec::ContainerId, size: bool) -> Result<
     Ok(inspect::container(&container, &facts))
 }
 
-/// Shows each object: all in one JSON list, or one line of template each. What is missing is reported at the end.
-fn show(names: &[String], format: Option<&str>, find: &dyn Fn(&str) -> Result<Value, Failure>) -> Outcome {
-    let format = format.map(|format| if format == "json" { "{{json .}}" } else { format });
+/// How objects were asked for.
+#[derive(Clone, Copy)]
+struct Form<'a> {
+    format: Option<&'a str>,
+    yaml: bool,
+}
+
+impl<'a> Form<'a> {
+    fn of(format: &'a Option<String>, output: &'a Option<String>) -> Self {
+        Self { format: format.as_deref(), yaml: output.as_deref() == Some("yaml") }
+    }
+}
+
+/// Shows each object: all in one list of JSON or YAML, or one line of template each. What is missing is reported at the end.
+fn show(names: &[String], form: Form, find: &dyn Fn(&str) -> Result<Value, Failure>) -> Outcome {
+    let format = form.format.map(|format| if format == "json" { "{{json .}}" } else { format });
     let template = match format {
         Some(text) => Some((Template::parse(text).map_err(|e| e.into_failure(text))?, text)),
         None => None,
@@ -103,6 +116,7 @@ fn show(names: &[String], format: Option<&str>, find: &dyn Fn(&str) -> Result<Va
                 output::line(&template.render(value).map_err(|e| e.into_failure(text))?)?;
             }
         }
+        None if form.yaml => output::print(&crate::format::yaml(&found)?)?,
         None => output::line(&indented(&Value::Array(found))?)?,
     }
     failures.iter().for_each(Failure::report);

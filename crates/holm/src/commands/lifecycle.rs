@@ -4,12 +4,12 @@ use holm_pod::{Engine, RemoveOptions, Update as Change, WaitFor};
 use holm_spec::container::Limits;
 
 use super::context::Context;
-use super::filter::{Filter, Filters};
+use super::filter::PruneFilters;
 use super::{Outcome, confirmed, for_each};
 use crate::args::create::LimitFlags;
 use crate::args::lifecycle::{Containers, Kill, Prune, Rename, Restart, Rm, Stop, Update};
-use crate::error::{CODE_HOLM, Failure};
-use crate::format::{quantity, time};
+use crate::error::Failure;
+use crate::format::quantity;
 use crate::intent::{life, limit, signal};
 use crate::output;
 
@@ -188,11 +188,12 @@ pub fn update(context: &Context, flags: &Update) -> Outcome {
 
 /// `holm container prune`
 pub fn prune(context: &Context, flags: &Prune) -> Outcome {
+    let filters = PruneFilters::parse(&flags.filter, &["until", "label", "label!"])?;
     if !confirmed(flags.force, "This will remove all stopped containers.")? {
         return Ok(0);
     }
     let engine = context.engine()?;
-    let (removed, bytes) = prune_stopped(&engine, &flags.filter)?;
+    let (removed, bytes) = prune_stopped(&engine, &filters)?;
     if !removed.is_empty() {
         output::print(&format!("Deleted Containers:\n{}\n\n", removed.join("\n")))?;
     }
@@ -201,17 +202,8 @@ pub fn prune(context: &Context, flags: &Prune) -> Outcome {
 }
 
 /// Removes the containers that do not run and fit the filters; their ids and their bytes.
-pub fn prune_stopped(engine: &Engine, filters: &[String]) -> Result<(Vec<String>, u64), Failure> {
-    let filters = Filters::parse(filters, &["until", "label", "label!"]).map_err(|f| f.with_code(CODE_HOLM))?;
-    let now = time::now_ns();
-    let until = match filters.last("until") {
-        Some(text) => Some(filters.time("until", text, now)?),
-        None => None,
-    };
-    let keep = |container: &holm_pod::Container| {
-        until.is_some_and(|until| container.spec.created_at_ns > until)
-            || !Filter::labels_fit(&filters, &container.spec.labels)
-    };
+pub fn prune_stopped(engine: &Engine, filters: &PruneFilters) -> Result<(Vec<String>, u64), Failure> {
+    let keep = |container: &holm_pod::Container| !filters.fit(container.spec.created_at_ns, &container.spec.labels);
     let report = engine.prune(&keep).map_err(Failure::from)?;
     Ok((report.removed, report.reclaimed_bytes))
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::context::Context;
+use super::filter::PruneFilters;
 use super::{Outcome, confirmed};
 use crate::args;
 use crate::args::system::{Completions, Man, SystemPrune, Version};
@@ -47,6 +48,11 @@ fn print_template(format: &str, value: &serde_json::Value) -> Result<(), Failure
 
 /// `holm system prune`
 pub fn prune(context: &Context, flags: &SystemPrune) -> Outcome {
+    let filters = PruneFilters::parse(&flags.filter, &["until", "label", "label!"])?;
+    if flags.volumes && filters.has("until") {
+        return Err(Failure::new("cannot use --filter until=… with --volumes: volumes are of no age")
+            .with_hint("holm system prune --filter until=… && holm volume prune"));
+    }
     let mut what = String::from("This will remove all stopped containers, ");
     what.push_str(if flags.all { "all unused images" } else { "all dangling images" });
     if flags.volumes {
@@ -56,14 +62,14 @@ pub fn prune(context: &Context, flags: &SystemPrune) -> Outcome {
         return Ok(0);
     }
     let engine = context.engine()?;
-    let (removed, mut bytes) = super::lifecycle::prune_stopped(&engine, &flags.filter)?;
+    let (removed, mut bytes) = super::lifecycle::prune_stopped(&engine, &filters)?;
     if !removed.is_empty() {
         output::print(&format!("Deleted Containers:\n{}\n\n", removed.join("\n")))?;
     }
     if flags.volumes {
-        bytes += super::volume::prune_unused(&engine, false)?;
+        bytes += super::volume::prune_unused(&engine, false, &filters)?;
     }
-    bytes += super::image::prune_unused(context, &engine, flags.all)?;
+    bytes += super::image::prune_unused(context, &engine, flags.all, &filters)?;
     output::line(&format!("Total reclaimed space: {}", quantity::decimal(bytes)))?;
     Ok(0)
 }

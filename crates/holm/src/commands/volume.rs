@@ -4,7 +4,7 @@ use holm_pod::Engine;
 use serde_json::{Value, json};
 
 use super::context::Context;
-use super::filter::{Filter, Filters};
+use super::filter::{Filter, Filters, PruneFilters};
 use super::{Outcome, confirmed, for_each};
 use crate::args::lifecycle::Prune;
 use crate::args::volume::{VolumeCreate, VolumeList, VolumeRemove};
@@ -29,7 +29,12 @@ const COLUMNS: Columns = Columns {
 pub fn create(context: &Context, flags: &VolumeCreate) -> Outcome {
     let labels = environment::labels(&[], &flags.label)?;
     let name = flags.name.as_deref().map(str::parse).transpose()?;
-    let volume = context.engine()?.volume_create(name.as_ref(), labels).map_err(Failure::from)?;
+    let option = |text: &String| match text.split_once('=') {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err(Failure::flag("--opt", text, "it must be KEY=VALUE").with_code(1)),
+    };
+    let options = flags.opt.iter().map(option).collect::<Result<_, _>>()?;
+    let volume = context.engine()?.volume_create(name.as_ref(), labels, options).map_err(Failure::from)?;
     output::line(volume.name.as_str())?;
     Ok(0)
 }
@@ -86,22 +91,21 @@ pub fn remove(context: &Context, flags: &VolumeRemove) -> Outcome {
 
 /// `holm volume prune`
 pub fn prune(context: &Context, flags: &Prune) -> Outcome {
-    let what = if flags.all { "all volumes" } else { "all anonymous volumes" };
+    let filters = PruneFilters::parse(&flags.filter, &["all", "label", "label!"])?;
+    let all = flags.all || filters.flag("all")?.unwrap_or(false);
+    let what = if all { "all volumes" } else { "all anonymous volumes" };
     if !confirmed(flags.force, &format!("This will remove {what} not used by at least one container."))? {
         return Ok(0);
     }
-    if !flags.filter.is_empty() {
-        return Err(Failure::new("cannot use --filter for volumes in this version")
-            .with_hint("holm volume ls --filter … -q | xargs holm volume rm"));
-    }
-    let bytes = prune_unused(&context.engine()?, flags.all)?;
+    let bytes = prune_unused(&context.engine()?, all, &filters)?;
     output::line(&format!("Total reclaimed space: {}", quantity::decimal(bytes)))?;
     Ok(0)
 }
 
 /// Removes unused volumes and prints them; the bytes that became free.
-pub fn prune_unused(engine: &Engine, all: bool) -> Result<u64, Failure> {
-    let report = engine.volume_prune(all).map_err(Failure::from)?;
+pub fn prune_unused(engine: &Engine, all: bool, filters: &PruneFilters) -> Result<u64, Failure> {
+    let keep = |volume: &holm_pod::Volume| !filters.fit(volume.created_at_ns, &volume.labels);
+    let report = engine.volume_prune(all, &keep).map_err(Failure::from)?;
     if !report.removed.is_empty() {
         output::print(&format!("Deleted Volumes:\n{}\n\n", report.removed.join("\n")))?;
     }

@@ -194,7 +194,7 @@ pub fn volume(volume: &Volume) -> Value {
         "Labels": volume.labels,
         "Mountpoint": volume.mountpoint.display().to_string(),
         "Name": volume.name.as_str(),
-        "Options": {},
+        "Options": volume.options,
         "Scope": "local",
         "Anonymous": volume.anonymous,
     })

@@ -49,7 +49,9 @@ pub fn render(columns: Columns, form: Form, rows: &[Value]) -> Result<String, Fa
             let text = serde_json::to_string_pretty(rows).map_err(|e| Failure::because("cannot write the list", &e))?;
             Ok(text + "\n")
         }
+        (None, Some("yaml")) => super::yaml(rows),
         (None, Some("name")) => Ok(only(form.name)),
+        (None, Some("wide")) => tabled(columns, columns.default, rows, None),
         _ => tabled(columns, columns.default, rows, form.width),
     }
 }
@@ -139,6 +141,7 @@ mod tests {
             "{\"ID\":\"a1\",\"Names\":\"web\"}\n{\"ID\":\"b2\",\"Names\":\"db\"}\n",
         );
         check(Form { output: Some("name"), name: "Names", ..Form::default() }, "web\ndb\n");
+        check(Form { output: Some("yaml"), ..Form::default() }, "- ID: a1\n  Names: web\n- ID: b2\n  Names: db\n");
         let rows = [json!({"ID": "a1"})];
         let failure = render(COLUMNS, Form { format: Some("{{.Nope}}"), ..Form::default() }, &rows).expect_err("nope");
         assert!(failure.render(false).contains("Nope"));

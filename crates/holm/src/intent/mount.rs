@@ -110,11 +110,12 @@ fn volume_option(mount: &mut MountSpec, option: &str) -> Result<(), Why> {
             }
             mount.propagation = Some(option.to_owned());
         }
-        "z" | "Z" | "U" | "exec" | "noexec" | "suid" | "nosuid" | "dev" | "nodev" => {
+        "idmap" | "ridmap" => mount.options.push(option.to_owned()),
+        "z" | "Z" | "exec" | "noexec" | "suid" | "nosuid" | "dev" | "nodev" => {
             mount.options.push(option.to_owned());
         }
         _ => {
-            let known = "ro, rw, z, Z, U, nocopy, rshared, rslave, rprivate, noexec, nosuid, nodev";
+            let known = "ro, rw, z, Z, nocopy, idmap, rshared, rslave, rprivate, noexec, nosuid, nodev";
             return Err(Why(format!("there is no option `{option}`"), Some(format!("options are {known}"))));
         }
     }
@@ -259,6 +260,12 @@ fn mount_key(mount: &mut MountSpec, key: &str, value: Option<&str>, folder: &Pat
         "bind-propagation" => {
             of(MountKind::Bind)?;
             volume_option(mount, needed()?)?;
+        }
+        "idmap" => {
+            of(MountKind::Bind)?;
+            if flag()? {
+                mount.options.push("idmap".to_owned());
+            }
         }
         "bind-nonrecursive" => {
             of(MountKind::Bind)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use holm_spec::container::{NamespaceMode, NetworkMode, UserNamespaceMode};
+use holm_spec::container::{NamespaceMode, UserNamespaceMode};
 
 use super::{Around, environment};
 use crate::error::{CODE_HOLM, Failure};
@@ -12,21 +12,8 @@ use crate::error::{CODE_HOLM, Failure};
 /// Ids of a container with its own user namespace.
 const USER_IDS: u32 = 65_536;
 
-/// `--network`
-pub fn network(text: Option<&str>, around: &Around) -> Result<NetworkMode, Failure> {
-    match text {
-        None | Some("none") => Ok(NetworkMode::None),
-        Some("host") => Ok(NetworkMode::Host),
-        Some(text) => match text.split_once(':') {
-            Some(("container", name)) => (around.container)(name).map(NetworkMode::Container),
-            Some(("ns", path)) => namespace_path("--network", path).map(NetworkMode::Path),
-            _ => Err(Failure::flag("--network", text, "this version has no networks yet")
-                .with_hint("--network none, host, container:NAME or ns:PATH")),
-        },
-    }
-}
-
-fn namespace_path(flag: &str, path: &str) -> Result<PathBuf, Failure> {
+/// An absolute path of a namespace.
+pub fn namespace_path(flag: &str, path: &str) -> Result<PathBuf, Failure> {
     if path.starts_with('/') {
         return Ok(PathBuf::from(path));
     }
@@ -178,7 +165,7 @@ pub fn hosts(texts: &[String]) -> Result<Vec<String>, Failure> {
             return Err(bad("the name is malformed"));
         }
         if address == "host-gateway" {
-            return Err(bad("this version has no networks yet, so there is no host-gateway"));
+            return Ok(format!("{name}:{address}"));
         }
         let plain = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
         let address: IpAddr = plain.parse().map_err(|_| bad("the address is malformed"))?;

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use holm_spec::oci::runtime::{IdMapping, OVERFLOW_ID};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 
 use super::entry::MAX_DEPTH;
@@ -50,20 +51,21 @@ pub enum DiffError {
 }
 
 /// Writes an overlay's upper folder as a layer: whiteouts and opaque folders take the form of the image specification.
-pub fn tar_from_overlay_upper(upper: &Path, out: &mut dyn Write) -> Result<(), DiffError> {
+/// `owners` is the mapping of the user namespace in which the folder was written: the layer has the ids inside.
+pub fn tar_from_overlay_upper(upper: &Path, owners: Option<IdMapping>, out: &mut dyn Write) -> Result<(), DiffError> {
     let root = folder::open_root(upper).map_err(|e| failed("open", upper.as_os_str().as_encoded_bytes(), e))?;
-    walk(root.as_fd(), true, out)
+    walk(root.as_fd(), true, owners, out)
 }
 
 /// Writes a whole root. What is mounted in it is left out.
 pub fn tar_from_dir(root: BorrowedFd<'_>, out: &mut dyn Write) -> Result<(), DiffError> {
-    walk(root, false, out)
+    walk(root, false, None, out)
 }
 
-fn walk(root: BorrowedFd<'_>, overlay: bool, out: &mut dyn Write) -> Result<(), DiffError> {
+fn walk(root: BorrowedFd<'_>, overlay: bool, owners: Option<IdMapping>, out: &mut dyn Write) -> Result<(), DiffError> {
     let stat = rustix::fs::fstat(root).map_err(|e| failed("inspect", b"/", e))?;
-    let mut walk = Walk { tar: TarWriter::new(out), links: HashMap::new(), overlay, device: stat.st_dev };
-    walk.folder(root, &stat, b"./", 0)?;
+    let mut walk = Walk { tar: TarWriter::new(out), links: HashMap::new(), overlay, owners, device: stat.st_dev };
+    walk.folder(root, &inside(stat, owners), b"./", 0)?;
     walk.tar.finish().map_err(DiffError::Write)?;
     Ok(())
 }
@@ -73,6 +75,7 @@ struct Walk<W> {
     /// First path of each file that has several.
     links: HashMap<(u64, u64), Vec<u8>>,
     overlay: bool,
+    owners: Option<IdMapping>,
     device: u64,
 }
 
@@ -103,7 +106,7 @@ impl<W: Write> Walk<W> {
         let path = [prefix, name.to_bytes()].concat();
         let stat = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(rustix::io::Errno::NOENT) => return Ok(()),
-            result => result.map_err(|e| failed("inspect", &path, e))?,
+            result => inside(result.map_err(|e| failed("inspect", &path, e))?, self.owners),
         };
         let kind = FileType::from_raw_mode(stat.st_mode);
         if self.overlay && kind == FileType::CharacterDevice && stat.st_rdev == 0 {
@@ -157,7 +160,7 @@ impl<W: Write> Walk<W> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file: OwnedFd =
             rustix::fs::openat(folder, name, flags, Mode::empty()).map_err(|e| failed("open", path, e))?;
-        let stat = rustix::fs::fstat(&file).map_err(|e| failed("inspect", path, e))?;
+        let stat = inside(rustix::fs::fstat(&file).map_err(|e| failed("inspect", path, e))?, self.owners);
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Ok(());
         }
@@ -185,12 +188,36 @@ impl<W: Write> Walk<W> {
                 }
                 Some(_) => {}
                 None if name == b"security.capability" || name.starts_with(b"user.") => {
-                    kept.push((name.to_vec(), xattr(fd, name, path)?));
+                    let mut value = xattr(fd, name, path)?;
+                    if let (Some(owners), b"security.capability") = (&self.owners, name) {
+                        without_root_id(&mut value, owners);
+                    }
+                    kept.push((name.to_vec(), value));
                 }
                 None => {}
             }
         }
         Ok((kept, opaque))
+    }
+}
+
+/// With the owner's ids inside; those that the mapping does not know are nobody's.
+fn inside(mut stat: Stat, owners: Option<IdMapping>) -> Stat {
+    if let Some(owners) = owners {
+        stat.st_uid = owners.inside(stat.st_uid).unwrap_or(OVERFLOW_ID);
+        stat.st_gid = owners.inside(stat.st_gid).unwrap_or(OVERFLOW_ID);
+    }
+    stat
+}
+
+/// Capabilities that a file has for the root of a user namespace become those for any root, as the image's own are.
+/// *Source*: linux/capability.h, `struct vfs_ns_cap_data` (revision 3) and `vfs_cap_data` (revision 2).
+fn without_root_id(value: &mut Vec<u8>, owners: &IdMapping) {
+    const REVISION: usize = 3;
+    let root = value.get(20..24).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+    if value.get(REVISION) == Some(&3) && root.and_then(|id| owners.inside(id)) == Some(0) {
+        value[REVISION] = 2;
+        value.truncate(20);
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use holm_spec::Digest;
 use holm_spec::digest::Algorithm;
 use holm_spec::oci::image::{Descriptor, History, ImageConfig, Manifest, media_type};
+use holm_spec::oci::runtime::IdMapping;
 
 use super::error::{StoreError, io_error};
 use super::{Image, NewBlob, Pin, StagedLayer, Store};
@@ -31,11 +32,12 @@ impl Store {
     /// Makes an image of a parent and an overlay's upper folder on top of it.
     ///
     /// `config` is the new configuration; its layers and history are set here: the parent's, and `history` for the new
-    /// layer. *Order*: nothing may write to `upper` meanwhile.
+    /// layer. `owners` is the mapping of the user namespace in which `upper` was written. *Order*: nothing may write to `upper` meanwhile.
     pub fn commit(
         &self,
         parent: &Image,
         upper: &Path,
+        owners: Option<IdMapping>,
         config: ImageConfig,
         history: History,
         name: Option<&str>,
@@ -44,7 +46,7 @@ impl Store {
         let (below, _) = self.read_manifest(&parent.manifest_digest)?;
         let diff_error = |source: DiffError| StoreError::Diff { path: upper.to_owned(), source };
         let mut blob = self.new_blob(&pin, true)?;
-        let diff_id = compress_upper(upper, &mut blob).map_err(diff_error)?;
+        let diff_id = compress_upper(upper, owners, &mut blob).map_err(diff_error)?;
         let (digest, size) = blob.finish();
         let digest = digest.ok_or_else(|| StoreError::LayerMissing(diff_id.clone()))?;
         self.sync()?;
@@ -125,10 +127,10 @@ pub(crate) fn descriptor(kind: &str, digest: Digest, size: u64) -> Descriptor {
 }
 
 /// Writes an upper folder as gzip. Gives the diff id.
-fn compress_upper(upper: &Path, out: &mut dyn Write) -> Result<Digest, DiffError> {
+fn compress_upper(upper: &Path, owners: Option<IdMapping>, out: &mut dyn Write) -> Result<Digest, DiffError> {
     let gzip = flate2::write::GzEncoder::new(BufWriter::with_capacity(256 * 1024, out), flate2::Compression::fast());
     let mut stream = HashingWriter { inner: gzip, hasher: Hasher::new(Algorithm::Sha256) };
-    layer::tar_from_overlay_upper(upper, &mut stream)?;
+    layer::tar_from_overlay_upper(upper, owners, &mut stream)?;
     let mut rest = stream.inner.finish().map_err(DiffError::Write)?;
     rest.flush().map_err(DiffError::Write)?;
     Ok(stream.hasher.finish())

@@ -45,6 +45,15 @@ impl Store {
 }
 
 impl NewBlob {
+    /// Ends writing and gives the digest, the size and the bytes from their start. *Order*: it was hashed.
+    pub fn read_back(mut self) -> Result<(Digest, u64, File), StoreError> {
+        let failed = |e| io_error("read", &self.partial, e);
+        let file = File::open(&self.partial).map_err(failed)?;
+        let unhashed = || failed(io::ErrorKind::InvalidData.into());
+        let digest = self.hasher.take().map(Hasher::finish).ok_or_else(unhashed)?;
+        Ok((digest, self.size_bytes, file))
+    }
+
     /// Ends writing. Gives the digest, if it was hashed, and the size.
     pub fn finish(&mut self) -> (Option<Digest>, u64) {
         self.file = None;

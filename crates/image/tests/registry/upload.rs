@@ -116,7 +116,7 @@ fn push_falls_back_to_chunks_where_one_piece_is_refused() {
     let mut big = image(1, 1000);
     let noise = noise(7, 40 << 20);
     let tar = holm_kit::Tar::new().with(holm_kit::Entry::file("big", noise)).finish();
-    big.layers = vec![holm_kit::Layer::plain(&tar)];
+    big.layers = vec![holm_kit::Layer::gzip(&tar)];
     let server = check_pushed(&big, Wishes { whole_refused: Some(413), ..Wishes::default() });
     let patches: Vec<_> = server.seen().into_iter().filter(|seen| seen.method == "PATCH").collect();
     assert_eq!(patches.len(), 3, "two for the layer, one for the configuration");

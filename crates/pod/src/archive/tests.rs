@@ -7,6 +7,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use tar::{Builder, EntryType, Header};
 
 use super::*;
+use crate::owner::Owners;
 
 fn path_fd(path: &Path) -> std::os::fd::OwnedFd {
     rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).unwrap()
@@ -43,15 +44,15 @@ fn tree_survives_both_ways() {
     rustix::fs::mkfifoat(CWD, from.join("fifo"), Mode::from_raw_mode(0o600)).unwrap();
     std::os::unix::fs::chown(from.join("sub/file"), Some(1234), Some(5678)).unwrap();
     let mut stream = Vec::new();
-    write_tree(&path_fd(&from), Path::new("x"), Scope::OneMount, &mut stream).unwrap();
-    unpack(&folder_fd(&to), &mut &stream[..], true).unwrap();
+    write_tree(&path_fd(&from), Path::new("x"), Scope::OneMount, Owners::SAME, &mut stream).unwrap();
+    unpack(&folder_fd(&to), &mut &stream[..], true, Owners::SAME).unwrap();
     let copy = to.join("x");
     assert_eq!(std::fs::read(copy.join("sub/file")).unwrap(), b"content");
     let (a, b) = (copy.join("sub/file").metadata().unwrap(), copy.join("same").metadata().unwrap());
     assert_eq!((a.ino(), a.uid(), a.gid()), (b.ino(), 1234, 5678));
     assert_eq!(std::fs::read_link(copy.join("sub/link")).unwrap(), Path::new("/etc/passwd"));
     assert!(copy.join("sub/deep").is_dir() && copy.join("fifo").exists());
-    unpack(&folder_fd(&to), &mut &stream[..], false).unwrap();
+    unpack(&folder_fd(&to), &mut &stream[..], false, Owners::SAME).unwrap();
     assert_eq!(copy.join("sub/file").metadata().unwrap().uid(), 0);
 }
 
@@ -67,7 +68,7 @@ fn stream_cannot_leave_the_target() {
         }
         entry(&mut tar, EntryType::Regular, name, "", b"evil");
         let stream = tar.into_inner().unwrap();
-        assert!(unpack(&folder_fd(&target), &mut &stream[..], false).is_err(), "{name:?} by {link:?}");
+        assert!(unpack(&folder_fd(&target), &mut &stream[..], false, Owners::SAME).is_err(), "{name:?} by {link:?}");
         assert!(!root.path().join("out").exists() && !Path::new("/tmp/out").exists());
     }
 }
@@ -81,13 +82,13 @@ fn absolute_names_and_hard_links_stay_in_the_target() {
     let mut tar = Builder::new(Vec::new());
     entry(&mut tar, EntryType::Regular, b"/etc/file", "", b"in");
     let stream = tar.into_inner().unwrap();
-    unpack(&folder_fd(&target), &mut &stream[..], false).unwrap();
+    unpack(&folder_fd(&target), &mut &stream[..], false, Owners::SAME).unwrap();
     assert_eq!(std::fs::read(target.join("etc/file")).unwrap(), b"in");
     for link in ["../secret", "/etc/passwd"] {
         let mut tar = Builder::new(Vec::new());
         entry(&mut tar, EntryType::Link, b"got", link, b"");
         let stream = tar.into_inner().unwrap();
-        assert!(unpack(&folder_fd(&target), &mut &stream[..], false).is_err(), "{link}");
+        assert!(unpack(&folder_fd(&target), &mut &stream[..], false, Owners::SAME).is_err(), "{link}");
         assert!(!target.join("got").exists());
     }
 }
@@ -104,12 +105,12 @@ fn links_of_the_container_are_not_written_through() {
     let mut tar = Builder::new(Vec::new());
     entry(&mut tar, EntryType::Regular, b"file", "", b"new");
     let stream = tar.into_inner().unwrap();
-    unpack(&folder_fd(&target), &mut &stream[..], false).unwrap();
+    unpack(&folder_fd(&target), &mut &stream[..], false, Owners::SAME).unwrap();
     assert_eq!(std::fs::read(outside.join("file")).unwrap(), b"old");
     assert!(target.join("file").symlink_metadata().unwrap().is_file());
     let mut tar = Builder::new(Vec::new());
     entry(&mut tar, EntryType::Regular, b"folder/x", "", b"new");
     let stream = tar.into_inner().unwrap();
-    assert!(unpack(&folder_fd(&target), &mut &stream[..], false).is_err());
+    assert!(unpack(&folder_fd(&target), &mut &stream[..], false, Owners::SAME).is_err());
     assert!(!outside.join("x").exists());
 }

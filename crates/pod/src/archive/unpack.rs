@@ -10,14 +10,16 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, T
 use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType};
 
+use crate::owner::Owners;
+
 /// Most entries of one stream.
 const MAX_ENTRIES: usize = 8_000_000;
 
 /// Unpacks `tar` into `folder`. Files that are there are replaced; folders that are there are kept. Owners as in the stream
-/// where `keep_owner`, else root.
+/// where `keep_owner`, else root; both are the container's.
 ///
 /// *Errors*: what came before is there.
-pub(crate) fn unpack(folder: &OwnedFd, tar: &mut dyn Read, keep_owner: bool) -> io::Result<()> {
+pub(crate) fn unpack(folder: &OwnedFd, tar: &mut dyn Read, keep_owner: bool, owners: Owners) -> io::Result<()> {
     let mut archive = Archive::new(tar);
     // Modes and times of folders come last: filling a folder changes its time, and its mode may forbid it.
     let mut folders: Vec<(PathBuf, Dress)> = Vec::new();
@@ -27,12 +29,12 @@ pub(crate) fn unpack(folder: &OwnedFd, tar: &mut dyn Read, keep_owner: bool) -> 
         }
         let mut entry = entry?;
         let path = clean(&entry.path_bytes())?;
-        let dress = Dress::of(&entry, keep_owner)?;
+        let dress = Dress::of(&entry, keep_owner, owners)?;
         let named = |e: io::Error| io::Error::new(e.kind(), format!("`{}`: {e}", path.display()));
         if path.as_os_str().is_empty() {
             continue;
         }
-        if place(folder, &path, &mut entry, &dress).map_err(named)? {
+        if place(folder, &path, &mut entry, &dress, owners).map_err(named)? {
             folders.push((path, dress));
         }
     }
@@ -54,7 +56,7 @@ struct Dress {
 }
 
 impl Dress {
-    fn of<R: Read>(entry: &Entry<'_, R>, keep_owner: bool) -> io::Result<Self> {
+    fn of<R: Read>(entry: &Entry<'_, R>, keep_owner: bool, owners: Owners) -> io::Result<Self> {
         let header = entry.header();
         let number = |id: u64| {
             let id = u32::try_from(id).ok().filter(|id| *id != u32::MAX);
@@ -62,8 +64,8 @@ impl Dress {
         };
         let (uid, gid) = if keep_owner { (number(header.uid()?)?, number(header.gid()?)?) } else { (0, 0) };
         Ok(Self {
-            uid: Uid::from_raw(uid),
-            gid: Gid::from_raw(gid),
+            uid: Uid::from_raw(owners.outside(uid)?),
+            gid: Gid::from_raw(owners.outside(gid)?),
             mode: Mode::from_raw_mode(header.mode()? & 0o7777),
             mtime: i64::try_from(header.mtime()?).unwrap_or(0),
         })
@@ -116,7 +118,7 @@ fn inside(folder: &OwnedFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
 }
 
 /// Opens the folder that an entry goes into, making what is missing.
-fn parent(folder: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
+fn parent(folder: &OwnedFd, path: &Path, owners: Owners) -> io::Result<OwnedFd> {
     let parent = path.parent().unwrap_or(Path::new(""));
     match inside(folder, parent, OFlags::PATH | OFlags::DIRECTORY) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -125,6 +127,11 @@ fn parent(folder: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
     let mut at = inside(folder, Path::new(""), OFlags::PATH | OFlags::DIRECTORY)?;
     for name in parent.iter() {
         match rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) if owners.mapping().is_some() => {
+                let root = owners.outside(0)?;
+                let (uid, gid) = (Uid::from_raw(root), Gid::from_raw(root));
+                rustix::fs::chownat(&at, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+            }
             Ok(()) | Err(Errno::EXIST) => {}
             Err(e) => return Err(e.into()),
         }
@@ -134,8 +141,14 @@ fn parent(folder: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Makes one entry; whether it is a folder, whose dress comes later.
-fn place<R: Read>(folder: &OwnedFd, path: &Path, entry: &mut Entry<'_, R>, dress: &Dress) -> io::Result<bool> {
-    let at = parent(folder, path)?;
+fn place<R: Read>(
+    folder: &OwnedFd,
+    path: &Path,
+    entry: &mut Entry<'_, R>,
+    dress: &Dress,
+    owners: Owners,
+) -> io::Result<bool> {
+    let at = parent(folder, path, owners)?;
     let Some(name) = path.file_name() else { return Ok(false) };
     let kind = entry.header().entry_type();
     if kind == EntryType::Directory {

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatxFlags};
 use tar::{Builder, EntryType, Header};
 
+use crate::owner::Owners;
+
 /// Deepest folder that is written; each level holds a descriptor.
 const MAX_DEPTH: usize = 400;
 
@@ -25,15 +27,22 @@ pub(crate) enum Scope {
 struct Writer<'a> {
     tar: Builder<&'a mut dyn Write>,
     scope: Scope,
+    owners: Owners,
     mount: u64,
     linked: HashMap<(u32, u32, u64), PathBuf>,
 }
 
 /// Writes what `node` (opened with `O_PATH`) is, as `name`; a folder with all below it. An empty name leaves the folder's own
-/// entry out and names what is in it alone.
-pub(crate) fn write_tree(node: &OwnedFd, name: &Path, scope: Scope, out: &mut dyn Write) -> io::Result<()> {
+/// entry out and names what is in it alone. Owners are written as the container sees them.
+pub(crate) fn write_tree(
+    node: &OwnedFd,
+    name: &Path,
+    scope: Scope,
+    owners: Owners,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let stat = describe(node)?;
-    let mut writer = Writer { tar: Builder::new(out), scope, mount: stat.stx_mnt_id, linked: HashMap::new() };
+    let mut writer = Writer { tar: Builder::new(out), scope, owners, mount: stat.stx_mnt_id, linked: HashMap::new() };
     writer.entry(node, name, 0)?;
     writer.tar.finish()
 }
@@ -56,7 +65,9 @@ fn header(stat: &rustix::fs::Statx, kind: EntryType, size: u64) -> Header {
 
 impl Writer<'_> {
     fn entry(&mut self, node: &OwnedFd, name: &Path, depth: usize) -> io::Result<()> {
-        let stat = describe(node)?;
+        let mut stat = describe(node)?;
+        stat.stx_uid = self.owners.inside(stat.stx_uid);
+        stat.stx_gid = self.owners.inside(stat.stx_gid);
         let kind = FileType::from_raw_mode(stat.stx_mode.into());
         if kind != FileType::Directory && stat.stx_nlink > 1 {
             let inode = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);

@@ -6,20 +6,23 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use holm_container::namespace;
 use holm_container::rootfs::{Rootfs, Upper, open_in_root};
 use holm_spec::ContainerId;
-use holm_spec::container::MountKind;
+use holm_spec::container::{MountKind, MountSpec};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::Engine;
 use crate::archive::{self, Scope};
 use crate::layout::{FolderLock, Record, start_ticks};
+use crate::owner::Owners;
 use crate::{Change, ChangeKind, Error, PathStat};
 
 /// A container's root as seen from outside, and what must be held while it is looked at.
 struct Root {
     fd: OwnedFd,
     record: Record,
+    owners: Owners,
     runs: bool,
     locks: Option<(FolderLock, FolderLock)>,
 }
@@ -53,25 +56,25 @@ impl Engine {
     ) -> Result<(), Error> {
         let root = self.root(id)?;
         let failed = |e: io::Error| path_error("copy", path, &root.record, &e);
-        let Base { fd, at, .. } = root.base(&self.roots, path).map_err(failed)?;
+        let Base { fd, at, owners, .. } = root.base(&self.roots, path).map_err(failed)?;
         let whole = absolute(path);
         let content_only = path.as_bytes().ends_with(b"/.") || path == "." || whole == Path::new("/");
         let follow = if follow_link || content_only { OFlags::empty() } else { OFlags::NOFOLLOW };
         let node = open_in_root(fd.as_fd(), &at, OFlags::PATH | follow).map_err(failed)?;
         let name = if content_only { Path::new("") } else { Path::new(whole.file_name().unwrap_or_default()) };
-        archive::write_tree(&node, name, Scope::Everything, out).map_err(failed)
+        archive::write_tree(&node, name, Scope::Everything, owners, out).map_err(failed)
     }
 
     /// Unpacks a tar into the existing folder `path`. Owners are kept as in the tar where `keep_owner`, else root.
     pub fn copy_to(&self, id: &ContainerId, path: &OsStr, keep_owner: bool, tar: &mut dyn Read) -> Result<(), Error> {
         let root = self.root(id)?;
         let failed = |e: io::Error| path_error("copy into", path, &root.record, &e);
-        let Base { fd, at, is_root } = root.base(&self.roots, path).map_err(failed)?;
+        let Base { fd, at, is_root, owners } = root.base(&self.roots, path).map_err(failed)?;
         if root.record.spec.security.read_only_rootfs && !root.runs && is_root {
             return Err(failed(io::Error::from(io::ErrorKind::ReadOnlyFilesystem)));
         }
         let folder = open_in_root(fd.as_fd(), &at, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
-        archive::unpack(&folder, tar, keep_owner).map_err(failed)
+        archive::unpack(&folder, tar, keep_owner, owners).map_err(failed)
     }
 
     /// What changed against the image. What was made to mount something on is left out.
@@ -96,7 +99,7 @@ impl Engine {
     pub fn export(&self, id: &ContainerId, out: &mut dyn Write) -> Result<(), Error> {
         let root = self.root(id)?;
         let failed = |e: io::Error| path_error("export", OsStr::new("/"), &root.record, &e);
-        archive::write_tree(&root.fd, Path::new(""), Scope::OneMount, out).map_err(failed)
+        archive::write_tree(&root.fd, Path::new(""), Scope::OneMount, root.owners, out).map_err(failed)
     }
 
     /// The root of a running container as it sees it; of one that does not run, an overlay of its own, with the container
@@ -112,7 +115,8 @@ impl Engine {
                 let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
                 // The process is still the one that was recorded, so the root was its own.
                 if start_ticks(state.pid) == Some(state.pid_start_ticks) {
-                    return Ok(Root { fd, record, runs: true, locks: None });
+                    let owners = Owners::of(&self.roots, &record.spec);
+                    return Ok(Root { fd, record, owners, runs: true, locks: None });
                 }
             }
             return Err(self.not_running(id, "open the root of", record.spec.name.to_string()));
@@ -122,14 +126,19 @@ impl Engine {
         let record = self.roots.read_record(id)?;
         let folder = self.roots.container(id);
         let (upper, work) = (folder.join("upper"), folder.join("work"));
-        let made = Rootfs::overlay(&record.layers, Some(Upper { upper: &upper, work: &work, volatile: false }));
-        let rootfs = made.map_err(|e| {
-            Error::io("open the root of", record.spec.name.as_str(), io::Error::other(crate::error::chain(&e)))
-        })?;
-        let fd = rootfs
-            .open_in_root(Path::new("/"), OFlags::PATH | OFlags::DIRECTORY)
-            .map_err(|e| Error::io("open the root of", record.spec.name.as_str(), e))?;
-        Ok(Root { fd, record, runs: false, locks: Some((run_lock, lock)) })
+        let failed = |e: io::Error| Error::io("open the root of", record.spec.name.as_str(), e);
+        let upper = Upper { upper: &upper, work: &work, volatile: false };
+        let owners = Owners::of(&self.roots, &record.spec);
+        let made = match owners.mapping() {
+            Some(map) => {
+                let users = namespace::user_namespace(&[map], &[map]).map_err(failed)?;
+                Rootfs::overlay_mapped(&record.layers, upper, users.as_fd(), (map.host_id, map.host_id))
+            }
+            None => Rootfs::overlay(&record.layers, Some(upper)),
+        };
+        let rootfs = made.map_err(|e| failed(io::Error::other(crate::error::chain(&e))))?;
+        let fd = rootfs.open_in_root(Path::new("/"), OFlags::PATH | OFlags::DIRECTORY).map_err(failed)?;
+        Ok(Root { fd, record, owners, runs: false, locks: Some((run_lock, lock)) })
     }
 }
 
@@ -140,22 +149,26 @@ struct Base {
     at: PathBuf,
     /// `fd` is the root of the container, not of a volume.
     is_root: bool,
+    /// Of what is there.
+    owners: Owners,
 }
 
 impl Root {
     /// The folder to look `path` up in. A container that does not run has nothing mounted: there a path below a volume or
-    /// a bind is looked up in its source.
+    /// a bind is looked up in its source. So is what is mounted with mapped owners: nobody outside can make files there.
     fn base(&self, roots: &crate::Roots, path: &OsStr) -> io::Result<Base> {
         let at = absolute(path);
-        let mounted = self.record.spec.mounts.iter().filter(|m| !self.runs && m.kind != MountKind::Tmpfs);
-        let fitting = mounted.filter(|m| at.starts_with(absolute(OsStr::new(&m.destination))));
-        let Some(mount) = fitting.max_by_key(|m| m.destination.len()) else {
-            return Ok(Base { fd: self.fd.try_clone()?, at, is_root: true });
+        let fitting = self.record.spec.mounts.iter().filter(|m| at.starts_with(absolute(OsStr::new(&m.destination))));
+        let nearest = fitting.filter(|m| self.runs || m.kind != MountKind::Tmpfs).max_by_key(|m| m.destination.len());
+        let elsewhere = |m: &&MountSpec| m.kind != MountKind::Tmpfs && (!self.runs || self.is_mapped(m));
+        let Some(mount) = nearest.filter(elsewhere) else {
+            return Ok(Base { fd: self.fd.try_clone()?, at, is_root: nearest.is_none(), owners: self.owners });
         };
+        let owners = if self.is_mapped(mount) { Owners::SAME } else { self.owners };
         let destination = absolute(OsStr::new(&mount.destination));
         let below = Path::new("/").join(at.strip_prefix(&destination).unwrap_or(Path::new("")));
         let source = match mount.kind {
-            MountKind::Volume => roots.volumes().join(&mount.source).join("_data"),
+            MountKind::Volume => crate::volume::folder(roots, &mount.source),
             MountKind::Bind | MountKind::Tmpfs => PathBuf::from(&mount.source),
         };
         let flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -163,7 +176,13 @@ impl Root {
         if let Some(subpath) = &mount.subpath {
             fd = open_in_root(fd.as_fd(), Path::new(subpath), OFlags::PATH)?;
         }
-        Ok(Base { fd, at: below, is_root: false })
+        Ok(Base { fd, at: below, is_root: false, owners })
+    }
+
+    /// Whether the container sees other owners in a mount than are on disk.
+    fn is_mapped(&self, mount: &MountSpec) -> bool {
+        let asked = || mount.options.iter().any(|o| o == "idmap" || o == "ridmap");
+        self.owners.mapping().is_some() && (mount.kind == MountKind::Volume || asked())
     }
 }
 

@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 
 use holm_spec::ContainerId;
+use holm_spec::container::ContainerSpec;
+use holm_spec::oci::runtime::IdMapping;
 
 use super::Engine;
+use crate::owner::Owners;
 use crate::{Container, Error, Roots, log, name};
 
 /// The ids of all containers.
@@ -84,5 +87,10 @@ impl Engine {
     /// The folder with what it changed, an overlay upper layer, for `commit`. Pause it first where it runs.
     pub fn upper(&self, id: &ContainerId) -> PathBuf {
         self.roots.container(id).join("upper")
+    }
+
+    /// The mapping of owners that holds in that folder, for a container with a user namespace.
+    pub fn owners(&self, spec: &ContainerSpec) -> Option<IdMapping> {
+        Owners::of(&self.roots, spec).mapping()
     }
 }

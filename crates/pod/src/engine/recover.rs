@@ -74,6 +74,7 @@ impl Engine {
         let state = self.roots.read_state(id).unwrap_or_default();
         let parent = record.as_ref().ok().and_then(|r| r.spec.sandbox.cgroup_parent.clone());
         self.kill_group(id, parent.as_deref(), &state)?;
+        self.roots.networks().release_all(id)?;
         match record {
             // A removal or a creation that was cut short.
             Err(_) => {

@@ -14,7 +14,7 @@ const DEFAULT_SHM_BYTES: u64 = 64 << 20;
 pub(super) fn mounts(spec: &ContainerSpec, facts: &Facts) -> Result<Vec<Mount>, Error> {
     let mut asked = Vec::new();
     for (mount, source) in spec.mounts.iter().zip(&facts.sources) {
-        asked.push(asked_mount(mount, source)?);
+        asked.push(asked_mount(mount, source, spec.sandbox.userns != UserNamespaceMode::Host, facts.selinux)?);
     }
     let mut all = defaults(spec, facts)?;
     all.extend(own_files(facts));
@@ -102,7 +102,7 @@ fn own_files(facts: &Facts) -> Vec<Mount> {
     facts.files.iter().map(own).collect()
 }
 
-fn asked_mount(asked: &MountSpec, source: &Path) -> Result<Mount, Error> {
+fn asked_mount(asked: &MountSpec, source: &Path, has_users: bool, selinux: bool) -> Result<Mount, Error> {
     let destination = clean(&asked.destination)?;
     let access = match (asked.read_only, asked.non_recursive) {
         (false, _) => "rw",
@@ -121,11 +121,23 @@ fn asked_mount(asked: &MountSpec, source: &Path) -> Result<Mount, Error> {
         MountKind::Bind | MountKind::Volume => {
             options.push(if asked.non_recursive { "bind" } else { "rbind" }.to_owned());
             options.push(asked.propagation.clone().unwrap_or_else(|| "rprivate".to_owned()));
-            options.push(access.to_owned());
+            // A mount that was made for this start has the flags that its volume asks for.
+            if asked.read_only || !source.starts_with("/proc/self/fd") {
+                options.push(access.to_owned());
+            }
+            // A volume has the owners' numbers inside, for whichever containers use it; a bind has the host's.
+            if asked.kind == MountKind::Volume && has_users {
+                options.push("idmap".to_owned());
+            }
             "bind"
         }
     };
-    options.extend(asked.options.iter().cloned());
+    // `z` and `Z` label files for SELinux; a container without a label needs none.
+    if let Some(option) = asked.options.iter().find(|o| selinux && matches!(o.as_str(), "z" | "Z")) {
+        let what = format!("mount option `{option}` on `{}`", asked.destination.escape_default());
+        return Err(Error::invalid(what, "files are not labelled; label them by chcon"));
+    }
+    options.extend(asked.options.iter().filter(|o| !matches!(o.as_str(), "z" | "Z")).cloned());
     let source = if asked.kind == MountKind::Tmpfs { Path::new("tmpfs") } else { source };
     Ok(Mount { destination, kind: Some(kind.to_owned()), source: Some(source.to_owned()), options, ..Mount::default() })
 }

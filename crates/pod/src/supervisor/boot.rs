@@ -13,9 +13,10 @@ use holm_spec::state::Status;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::pump::Pump;
-use super::{Running, Supervisor, files, source};
+use super::{Running, Supervisor, files, network, source};
 use crate::error::chain;
 use crate::layout::{boot_id, now_ns, start_ticks};
+use crate::owner::Owners;
 use crate::plan::{Facts, host_name, plan};
 use crate::{Error, volume};
 
@@ -30,11 +31,24 @@ fn join_user_namespace(oci: &mut Spec, users: &OwnedFd) {
 impl Supervisor {
     /// Starts the container; its PID. *Errors*: nothing is left.
     pub(super) fn boot(&mut self, size: Option<ConsoleSize>) -> Result<i32, Error> {
-        let users = self.user_namespace()?;
-        let rootfs = self.rootfs(users.as_ref())?;
-        let (mut facts, held) = self.facts(&rootfs)?;
+        self.reserve_networks()?;
+        let booted = self.boot_on_networks(size);
+        match booted {
+            Ok(_) => self.attend_networks(),
+            Err(_) => self.release_networks(),
+        }
+        booted
+    }
+
+    fn boot_on_networks(&mut self, size: Option<ConsoleSize>) -> Result<i32, Error> {
+        let owners = Owners::of(&self.roots, &self.record.spec);
+        let users = self.user_namespace(owners)?;
+        let rootfs = self.rootfs(users.as_ref().zip(owners.mapping()))?;
+        let (mut facts, fillable) = self.facts(&rootfs)?;
         let host_name = host_name(&self.record.spec, &facts);
-        facts.files = files::provide(&rootfs, &self.roots.container(&self.id), &self.record.spec, &host_name)?;
+        let folder = self.roots.container(&self.id);
+        let networks = self.attached.as_ref().map(network::Attached::files).unwrap_or_default();
+        facts.files = files::provide(&rootfs, &folder, &self.record.spec, &host_name, owners, &networks)?;
         let group_path = self.group_path();
         let mut oci = plan(&self.record.spec, &self.record.image_config, &facts, &group_path)?;
         if let Some(users) = &users {
@@ -43,11 +57,10 @@ impl Supervisor {
         if let Some(process) = &mut oci.process {
             process.console_size = size.filter(|_| process.terminal);
         }
-        self.fill_volumes(&rootfs, &facts)?;
+        self.fill_volumes(&rootfs, &facts, &fillable, owners)?;
         let seccomp = self.seccomp(&oci)?;
         let group = self.group(&oci, &group_path)?;
         let created = self.create(&oci, &rootfs, group.as_ref(), seccomp.as_ref());
-        drop(held);
         let (init, pump) = match created {
             Ok(created) => created,
             Err(e) => {
@@ -70,32 +83,37 @@ impl Supervisor {
         Error::Start { name: self.record.spec.name.to_string(), message, hint: None, code }
     }
 
-    /// The user namespace of a container that has one of its own: made first, for its root file system is seen through it.
-    fn user_namespace(&self) -> Result<Option<OwnedFd>, Error> {
-        let UserNamespaceMode::Mapped { host_id, size } = self.record.spec.sandbox.userns else { return Ok(None) };
-        let map = [IdMapping { container_id: 0, host_id, size }];
-        let made = namespace::user_namespace(&map, &map);
+    /// The user namespace of a container that has one: made or opened first, for its root file system is seen through it.
+    fn user_namespace(&self, owners: Owners) -> Result<Option<OwnedFd>, Error> {
+        let Some(map) = owners.mapping() else { return Ok(None) };
+        if let UserNamespaceMode::Container(id) = &self.record.spec.sandbox.userns {
+            let pid = source::pids(&self.roots, &self.record.spec).get(id.as_str()).copied();
+            // One that does not run is found out, and told, by the plan.
+            return Ok(pid.and_then(|pid| std::fs::File::open(format!("/proc/{pid}/ns/user")).ok()).map(OwnedFd::from));
+        }
+        let made = namespace::user_namespace(&[map], &[map]);
         made.map(Some).map_err(|e| self.failed(format!("cannot make a user namespace: {e}"), 125))
     }
 
-    fn rootfs(&self, users: Option<&OwnedFd>) -> Result<Rootfs, Error> {
+    fn rootfs(&self, users: Option<(&OwnedFd, IdMapping)>) -> Result<Rootfs, Error> {
         let folder = self.roots.container(&self.id);
         let (upper, work) = (folder.join("upper"), folder.join("work"));
         // What is removed at its end needs no syncing; a volatile overlay cannot be mounted a second time, though.
         let volatile = self.record.spec.auto_remove && self.record.spec.restart == RestartPolicy::No;
         let upper = Upper { upper: &upper, work: &work, volatile };
-        let made = match (users, &self.record.spec.sandbox.userns) {
-            (Some(users), UserNamespaceMode::Mapped { host_id, .. }) => {
-                Rootfs::overlay_mapped(&self.record.layers, upper, users.as_fd(), (*host_id, *host_id))
+        let made = match users {
+            Some((users, map)) => {
+                Rootfs::overlay_mapped(&self.record.layers, upper, users.as_fd(), (map.host_id, map.host_id))
             }
-            _ => Rootfs::overlay(&self.record.layers, Some(upper)),
+            None => Rootfs::overlay(&self.record.layers, Some(upper)),
         };
         made.map_err(|e| self.failed(chain(&e), 125))
     }
 
-    fn facts(&self, rootfs: &Rootfs) -> Result<(Facts, Vec<std::os::fd::OwnedFd>), Error> {
+    fn facts(&mut self, rootfs: &Rootfs) -> Result<(Facts, Vec<usize>), Error> {
+        let found = source::mounts(&self.roots, &self.record.spec)?;
+        self.held = found.held;
         let spec = &self.record.spec;
-        let (sources, held) = source::mounts(&self.roots, spec)?;
         let user = spec.user.as_deref().or(self.record.image_config.user.as_deref());
         let user = user::resolve(rootfs, user, &spec.group_add).map_err(|e| self.failed(chain(&e), 125))?;
         let shares_name =
@@ -106,7 +124,7 @@ impl Supervisor {
         };
         let facts = Facts {
             user,
-            sources,
+            sources: found.paths,
             folder: self.roots.container(&self.id),
             files: Vec::new(),
             pids: source::pids(&self.roots, spec),
@@ -116,7 +134,7 @@ impl Supervisor {
             host_name,
             selinux: !spec.security.selinux.is_empty() && std::path::Path::new("/sys/fs/selinux/enforce").exists(),
         };
-        Ok((facts, held))
+        Ok((facts, found.fillable))
     }
 
     fn group_path(&self) -> String {
@@ -124,11 +142,9 @@ impl Supervisor {
         format!("{}/{}", parent.trim_matches('/'), self.id)
     }
 
-    fn fill_volumes(&self, rootfs: &Rootfs, facts: &Facts) -> Result<(), Error> {
-        for (mount, source) in self.record.spec.mounts.iter().zip(&facts.sources) {
-            if mount.kind == MountKind::Volume && !mount.no_copy && mount.subpath.is_none() {
-                volume::fill(rootfs, &mount.destination, source)?;
-            }
+    fn fill_volumes(&self, rootfs: &Rootfs, facts: &Facts, fillable: &[usize], owners: Owners) -> Result<(), Error> {
+        for n in fillable {
+            volume::fill(rootfs, &self.record.spec.mounts[*n].destination, &facts.sources[*n], owners)?;
         }
         Ok(())
     }
@@ -168,19 +184,23 @@ impl Supervisor {
         let open = Pump::open(spec.tty, spec.interactive);
         let (mut pump, stdio) = open.map_err(|e| self.failed(format!("cannot make pipes: {e}"), 125))?;
         let entry = group.map(Cgroup::entry).transpose().map_err(|e| self.failed(chain(&e), 125))?;
-        let mut init = holm_container::create(Create {
-            id: self.id.as_str(),
-            spec: oci,
-            bundle: None,
-            rootfs,
-            stdio,
-            cgroup: entry,
-            seccomp,
-            start_now: true,
-            init: spec.init,
-            // Not where a folder of the host's is among them: it is free by the time the end is told.
-            hold_mounts: spec.auto_remove && spec.mounts.iter().all(|m| m.kind == MountKind::Tmpfs),
-        })
+        let mut connect = |pid| Self::connect_networks(&self.roots, self.attached.as_ref(), pid);
+        let mut init = holm_container::create(
+            Create {
+                id: self.id.as_str(),
+                spec: oci,
+                bundle: None,
+                rootfs,
+                stdio,
+                cgroup: entry,
+                seccomp,
+                start_now: true,
+                init: spec.init,
+                // Not where a folder of the host's is among them: it is free by the time the end is told.
+                hold_mounts: spec.auto_remove && spec.mounts.iter().all(|m| m.kind == MountKind::Tmpfs),
+            },
+            self.attached.is_some().then_some(&mut connect),
+        )
         .map_err(|e: StartError| self.failed(chain(&e), e.exit_code()))?;
         if let Some(master) = init.console.take() {
             pump.set_terminal(master).map_err(|e| self.failed(format!("cannot use the terminal: {e}"), 125))?;
@@ -205,6 +225,7 @@ impl Supervisor {
         self.state.pid_start_ticks = start_ticks(self.state.pid).unwrap_or(0);
         self.state.boot_id = boot_id();
         self.save();
+        self.held.clear();
     }
 
     pub(super) fn init_has_ended(&self) -> bool {

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal};
 
 use super::attach::{MAX_STREAMS, Stream};
 use super::{Stopping, Supervisor};
+use crate::error::chain;
 use crate::plan::limits_of_update;
 use crate::wire::{self, Received};
 
@@ -91,6 +92,14 @@ impl Supervisor {
             }
             Request::Unpause => {
                 let result = self.unpause();
+                self.done(client, result);
+            }
+            Request::Connect { attachment } => {
+                let result = self.connect_more(*attachment).map_err(|e| chain(&e));
+                self.done(client, result);
+            }
+            Request::Disconnect { network } => {
+                let result = self.disconnect(&network).map_err(|e| chain(&e));
                 self.done(client, result);
             }
             Request::Reload => {

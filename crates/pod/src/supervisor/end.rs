@@ -110,6 +110,7 @@ impl Supervisor {
         match self.boot(None) {
             Ok(_) => self.record_start(),
             Err(e) => {
+                self.held.clear();
                 self.state.error = crate::error::chain(&e);
                 let code = start_code(&e);
                 self.state.exit_code = code;
@@ -132,8 +133,10 @@ impl Supervisor {
     fn release(&mut self, running: Running) -> bool {
         let Running { init, cgroup, rootfs, pump, .. } = running;
         drop((init, rootfs, pump));
+        self.release_networks();
         let Some(group) = cgroup else { return false };
-        let oom = self.record.spec.limits.memory_bytes.is_some() && group.oom_kills().unwrap_or(0) > 0;
+        // The group counts its own dead, whether its limit, one above it or the whole machine ran out.
+        let oom = group.oom_kills().unwrap_or(0) > 0;
         // A group that cannot be removed now is found again by its path when the container is removed.
         let _ = group.remove();
         oom

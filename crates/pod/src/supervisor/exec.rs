@@ -107,6 +107,7 @@ impl Supervisor {
         let cgroup = running.cgroup.as_ref().map(Cgroup::entry).transpose().map_err(|e| (chain(&e), 126))?;
         let privileged = privileged || spec.security.privileged;
         let join = Join {
+            id: self.id.as_str(),
             init: running.init.pidfd.as_fd(),
             init_pid: running.init.pid,
             spec: &running.spec,

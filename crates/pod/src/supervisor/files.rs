@@ -1,14 +1,16 @@
 //! `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` of a container: made anew in its folder at every start.
 
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use holm_container::rootfs::Rootfs;
 use holm_spec::container::{ContainerSpec, NetworkMode};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 
 use crate::Error;
 use crate::layout::write_all;
+use crate::owner::Owners;
 
 /// Most bytes taken of a host's file.
 const MAX_BYTES: u64 = 1 << 20;
@@ -19,6 +21,17 @@ const HOSTS: &str = "127.0.0.1\tlocalhost\n\
     ff00::0\tip6-mcastprefix\n\
     ff02::1\tip6-allnodes\n\
     ff02::2\tip6-allrouters\n";
+
+/// What a container's networks put into its files.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OfNetworks {
+    /// Its own addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Name servers that know its networks.
+    pub servers: Vec<IpAddr>,
+    /// The host's address as it sees it.
+    pub host: Option<IpAddr>,
+}
 
 /// A file of the three.
 struct File {
@@ -35,13 +48,18 @@ pub(super) fn provide(
     folder: &Path,
     spec: &ContainerSpec,
     host_name: &str,
+    owners: Owners,
+    networks: &OfNetworks,
 ) -> Result<Vec<&'static str>, Error> {
     let host_network = spec.sandbox.network == NetworkMode::Host;
+    let networked = matches!(spec.sandbox.network, NetworkMode::Networks(_) | NetworkMode::Cni(_));
     let of_host = |path: &str| if host_network { read(path) } else { String::new() };
+    let resolvers =
+        if networked { of_networks(&read("/etc/resolv.conf"), spec, networks) } else { of_host("/etc/resolv.conf") };
     let files = [
-        File { name: "resolv.conf", text: resolv_conf(spec, &of_host("/etc/resolv.conf")) },
+        File { name: "resolv.conf", text: resolv_conf(spec, &resolvers, networks) },
         File { name: "hostname", text: format!("{host_name}\n") },
-        File { name: "hosts", text: hosts(spec, &of_host("/etc/hosts"), host_name) },
+        File { name: "hosts", text: hosts(spec, &of_host("/etc/hosts"), host_name, networks) },
     ];
     let mut mounted = Vec::new();
     let mut etc = None;
@@ -53,7 +71,7 @@ pub(super) fn provide(
         match rootfs.open_in_root(Path::new(&inside), OFlags::PATH | OFlags::NOFOLLOW) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             _ => {
-                put(CWD, &folder.join(file.name), &file.text)?;
+                put(CWD, &folder.join(file.name), &file.text, owners)?;
                 mounted.push(file.name);
                 continue;
             }
@@ -66,9 +84,9 @@ pub(super) fn provide(
             etc = rootfs.open_in_root(Path::new("/etc"), OFlags::RDONLY | OFlags::DIRECTORY).ok();
         }
         match &etc {
-            Some(etc) => put(etc.as_fd(), Path::new(file.name), &file.text)?,
+            Some(etc) => put(etc.as_fd(), Path::new(file.name), &file.text, owners)?,
             None => {
-                put(CWD, &folder.join(file.name), &file.text)?;
+                put(CWD, &folder.join(file.name), &file.text, owners)?;
                 mounted.push(file.name);
             }
         }
@@ -83,21 +101,30 @@ fn read(path: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn put(at: BorrowedFd<'_>, path: &Path, text: &str) -> Result<(), Error> {
+fn put(at: BorrowedFd<'_>, path: &Path, text: &str, owners: Owners) -> Result<(), Error> {
     let failed = |e: std::io::Error| Error::io("write", path.display().to_string(), e);
     // Everybody in the container may read them, whoever they are there.
     let mode = Mode::from_raw_mode(0o644);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::openat(at, path, flags, mode).map_err(|e| failed(e.into()))?;
+    if let Some(map) = owners.mapping() {
+        let (uid, gid) = (Uid::from_raw(map.host_id), Gid::from_raw(map.host_id));
+        rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(|e| failed(e.into()))?;
+    }
     write_all(&file, text.as_bytes()).map_err(failed)
 }
 
 /// The host's lines where it shares the host's network, else the usual ones and its own name; then what was asked for.
-fn hosts(spec: &ContainerSpec, of_host: &str, host_name: &str) -> String {
+fn hosts(spec: &ContainerSpec, of_host: &str, host_name: &str, networks: &OfNetworks) -> String {
     let mut text = if spec.sandbox.network == NetworkMode::Host {
         of_host.to_owned()
-    } else {
+    } else if networks.addresses.is_empty() {
         format!("{HOSTS}127.0.1.1\t{host_name}\n")
+    } else {
+        let name = spec.name.as_str();
+        let more = if name == host_name { String::new() } else { format!(" {name}") };
+        let own: String = networks.addresses.iter().map(|a| format!("{a}\t{host_name}{more}\n")).collect();
+        format!("{HOSTS}{own}")
     };
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
@@ -106,19 +133,47 @@ fn hosts(spec: &ContainerSpec, of_host: &str, host_name: &str) -> String {
         // `name:address`; an IPv6 address has colons of its own and may stand in brackets.
         if let Some((name, address)) = entry.split_once([':', '=']) {
             let address = address.trim_start_matches('[').trim_end_matches(']');
+            let host = networks.host.map(|host| host.to_string());
+            let address = if address == "host-gateway" { host.as_deref().unwrap_or("127.0.0.1") } else { address };
             text.push_str(&format!("{address}\t{name}\n"));
         }
     }
     text
 }
 
+/// The host's file as a container on a network can use it: the network's own name servers, or those of the host that can be
+/// reached from elsewhere.
+fn of_networks(of_host: &str, spec: &ContainerSpec, networks: &OfNetworks) -> String {
+    let mut text: String = networks.servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+    for line in of_host.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let kept = match words.next() {
+            Some("nameserver") => {
+                let server: Option<IpAddr> = words.next().and_then(|server| server.parse().ok());
+                networks.servers.is_empty() && server.is_some_and(|server| !server.is_loopback())
+            }
+            Some("search" | "domain" | "options") => true,
+            _ => false,
+        };
+        if kept {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    if !text.contains("nameserver") && spec.sandbox.dns.is_empty() {
+        text.push_str("# the host has no name server that can be reached from here\n");
+    }
+    text
+}
+
 /// The host's file where it shares the host's network, each kind of line replaced by what was asked for.
-fn resolv_conf(spec: &ContainerSpec, of_host: &str) -> String {
+fn resolv_conf(spec: &ContainerSpec, of_host: &str, networks: &OfNetworks) -> String {
     let sandbox = &spec.sandbox;
     let mut text = String::new();
     for line in of_host.lines() {
         let replaced = match line.split_ascii_whitespace().next() {
-            Some("nameserver") => !sandbox.dns.is_empty(),
+            // Where names are served the server asks them itself.
+            Some("nameserver") => !sandbox.dns.is_empty() && networks.servers.is_empty(),
             Some("search" | "domain") => !sandbox.dns_search.is_empty(),
             Some("options") => !sandbox.dns_options.is_empty(),
             _ => false,
@@ -128,7 +183,7 @@ fn resolv_conf(spec: &ContainerSpec, of_host: &str) -> String {
             text.push('\n');
         }
     }
-    for server in &sandbox.dns {
+    for server in sandbox.dns.iter().filter(|_| networks.servers.is_empty()) {
         text.push_str(&format!("nameserver {server}\n"));
     }
     let search: Vec<&str> = sandbox.dns_search.iter().map(String::as_str).filter(|s| *s != ".").collect();
@@ -150,10 +205,13 @@ mod tests {
     fn hosts_has_own_name_or_the_hosts_lines_and_what_was_asked() {
         let mut spec = spec();
         spec.sandbox.extra_hosts = vec!["db:10.0.0.1".into(), "v6:[fd00::1]".into()];
-        let own = hosts(&spec, "", "web");
+        let own = hosts(&spec, "", "web", &OfNetworks::default());
         assert!(own.contains("127.0.1.1\tweb\n") && own.ends_with("10.0.0.1\tdb\nfd00::1\tv6\n"), "{own}");
         spec.sandbox.network = NetworkMode::Host;
-        assert_eq!(hosts(&spec, "127.0.0.1 here", "web"), "127.0.0.1 here\n10.0.0.1\tdb\nfd00::1\tv6\n");
+        assert_eq!(
+            hosts(&spec, "127.0.0.1 here", "web", &OfNetworks::default()),
+            "127.0.0.1 here\n10.0.0.1\tdb\nfd00::1\tv6\n"
+        );
     }
 
     #[test]
@@ -161,9 +219,9 @@ mod tests {
         let mut spec = spec();
         spec.sandbox.network = NetworkMode::Host;
         spec.sandbox.dns = vec!["9.9.9.9".into()];
-        let text = resolv_conf(&spec, "nameserver 1.1.1.1\nsearch a b\n");
+        let text = resolv_conf(&spec, "nameserver 1.1.1.1\nsearch a b\n", &OfNetworks::default());
         assert_eq!(text, "search a b\nnameserver 9.9.9.9\n");
         spec.sandbox.dns_search = vec![".".into()];
-        assert_eq!(resolv_conf(&spec, "search a b\n"), "nameserver 9.9.9.9\n");
+        assert_eq!(resolv_conf(&spec, "search a b\n", &OfNetworks::default()), "nameserver 9.9.9.9\n");
     }
 }

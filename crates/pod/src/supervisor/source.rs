@@ -18,20 +18,34 @@ const MAX_DEVICES: usize = 4096;
 /// Below `/dev`, not devices of the machine.
 const NOT_DEVICES: [&str; 6] = ["pts", "shm", "fd", "mqueue", "hugepages", "console"];
 
-/// Sources of the mounts, in order, and descriptors that must stay open until they are mounted.
-pub(super) fn mounts(roots: &Roots, spec: &ContainerSpec) -> Result<(Vec<PathBuf>, Vec<OwnedFd>), Error> {
-    let mut held = Vec::new();
-    let mut sources = Vec::with_capacity(spec.mounts.len());
-    for mount in &spec.mounts {
-        sources.push(match mount.kind {
+/// Where the mounts of a container come from.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    /// Host path of each, in order.
+    pub paths: Vec<PathBuf>,
+    /// The volumes that may be filled from the image, by number.
+    pub fillable: Vec<usize>,
+    /// What must stay open until the start is recorded.
+    pub held: Vec<OwnedFd>,
+}
+
+/// Finds or makes the sources of the mounts.
+pub(super) fn mounts(roots: &Roots, spec: &ContainerSpec) -> Result<Sources, Error> {
+    let Sources { mut paths, mut fillable, mut held } = Sources::default();
+    for (n, mount) in spec.mounts.iter().enumerate() {
+        paths.push(match mount.kind {
             MountKind::Tmpfs => PathBuf::new(),
             MountKind::Bind => bind(mount)?,
             MountKind::Volume => {
-                let folder = volume::ensure(roots, &mount.source)?;
+                let mut place = volume::place(roots, &mount.source, &spec.id)?;
+                held.append(&mut place.held);
                 match &mount.subpath {
-                    None => folder,
+                    None => {
+                        fillable.extend((place.fillable && !mount.no_copy).then_some(n));
+                        place.path
+                    }
                     Some(subpath) => {
-                        let fd = inside(&folder, subpath)?;
+                        let fd = inside(&place.path, subpath)?;
                         let path = format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd());
                         held.push(fd);
                         PathBuf::from(path)
@@ -40,7 +54,7 @@ pub(super) fn mounts(roots: &Roots, spec: &ContainerSpec) -> Result<(Vec<PathBuf
             }
         });
     }
-    Ok((sources, held))
+    Ok(Sources { paths, fillable, held })
 }
 
 /// A bind's source: there, or made where docker's `-v` would make it.

@@ -267,10 +267,17 @@ fn notify_asks_for_a_listener_and_flags_are_passed_on() {
         default_action: "SCMP_ACT_ALLOW".into(),
         flags: flags.to_vec(),
         syscalls: vec![rule(&["mount"], "SCMP_ACT_NOTIFY")],
+        listener_path: Some("/run/listener".into()),
+        listener_metadata: Some("mine".into()),
         ..Seccomp::default()
     };
     let program = compile(&profile, Arch::X86_64).unwrap();
-    assert!(program.needs_listener);
+    let listener = program.listener.unwrap();
+    assert_eq!((listener.path.to_str(), listener.metadata.as_deref()), (Some("/run/listener"), Some("mine")));
+    for path in [None, Some("relative".into())] {
+        let error = compile(&Seccomp { listener_path: path, ..profile.clone() }, Arch::X86_64).unwrap_err();
+        assert!(error.to_string().contains("listenerPath"), "{error}");
+    }
     assert_eq!(program.flags, 1 | 2 | 4 | 32);
 }
 

@@ -185,6 +185,7 @@ fn notify_gives_a_listener() {
         SyscallRule { names: vec!["mount".into()], action: "SCMP_ACT_NOTIFY".into(), ..SyscallRule::default() };
     let mut profile = allow_all(vec![notify], &[]);
     profile.flags = vec!["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV".into()];
+    profile.listener_path = Some("/run/nobody".into());
     let program = compile(&profile, Arch::native()).unwrap();
     let link = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {

@@ -6,26 +6,29 @@ use clap::Args;
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Namespaces and network")]
 pub struct SandboxFlags {
-    /// Network: none (default), host, container:NAME or ns:PATH.
-    #[arg(long, alias = "net", value_name = "MODE")]
-    pub network: Option<String>,
-    /// Publish a port (not in this version).
-    #[arg(short, long, value_name = "PORT", hide = true)]
+    /// Network: NAME (default bridge), none, host, container:NAME, ns:PATH or cni:NAME; several by repeating it.
+    #[arg(long, alias = "net", value_name = "NETWORK")]
+    pub network: Vec<String>,
+    /// Publish a port: [IP:][HOST:]PORT[/PROTOCOL][,from=SUBNET][,interface=LINK].
+    #[arg(short, long, value_name = "PORT")]
     pub publish: Vec<String>,
-    /// Publish all ports (not in this version).
-    #[arg(short = 'P', long, hide = true)]
+    /// Publish every port that the image exposes, each to a free one.
+    #[arg(short = 'P', long)]
     pub publish_all: bool,
-    /// Address (not in this version).
-    #[arg(long, value_name = "ADDRESS", hide = true)]
+    /// IPv4 address on the first network.
+    #[arg(long, value_name = "ADDRESS")]
     pub ip: Option<String>,
+    /// IPv6 address on the first network.
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip6: Option<String>,
     /// Link (not in this version).
     #[arg(long, value_name = "CONTAINER", hide = true)]
     pub link: Vec<String>,
-    /// Name on the network (not in this version).
-    #[arg(long, alias = "net-alias", value_name = "NAME", hide = true)]
+    /// Further name on the first network.
+    #[arg(long, alias = "net-alias", value_name = "NAME")]
     pub network_alias: Vec<String>,
-    /// Hardware address (not in this version).
-    #[arg(long, value_name = "ADDRESS", hide = true)]
+    /// Hardware address on the first network.
+    #[arg(long, value_name = "ADDRESS")]
     pub mac_address: Option<String>,
     /// Host name inside.
     #[arg(short = 'h', long, value_name = "NAME")]

@@ -183,7 +183,7 @@ fn committed_layer_lies_on_its_parent() {
     rustix::fs::mknodat(rustix::fs::CWD, upper.join("gone"), device, rustix::fs::Mode::empty(), 0).unwrap();
     let step = holm_spec::oci::image::History { created_by: Some("sh".to_owned()), ..Default::default() };
     let name = "docker.io/library/two:latest";
-    let image = scene.store.commit(&parent, &upper, parent.config.clone(), step, Some(name)).unwrap();
+    let image = scene.store.commit(&parent, &upper, None, parent.config.clone(), step, Some(name)).unwrap();
     assert_eq!(image.layers.len(), 2);
     assert_eq!(image.layers[0], parent.layers[0]);
     assert_eq!(fs::read(image.layers[1].join("etc/new")).unwrap(), b"new");

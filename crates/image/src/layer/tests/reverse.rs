@@ -126,7 +126,7 @@ fn overlay_upper_comes_back_as_the_same_upper() {
     rustix::fs::setxattr(upper.path().join("opaque"), "trusted.overlay.opaque", b"y", XattrFlags::empty()).unwrap();
     rustix::fs::setxattr(upper.path().join("a"), "trusted.overlay.impure", b"y", XattrFlags::empty()).unwrap();
     let mut tar = Vec::new();
-    tar_from_overlay_upper(upper.path(), &mut tar).unwrap();
+    tar_from_overlay_upper(upper.path(), None, &mut tar).unwrap();
     let scene = Scene::new();
     scene.unpack(&tar).unwrap();
     let without_whiteout = |root: &Path| {
@@ -143,14 +143,14 @@ fn overlay_upper_comes_back_as_the_same_upper() {
 fn uppers_that_no_layer_can_hold_are_refused() {
     let upper = TempDir::new().unwrap();
     fs::write(upper.path().join(".wh.fake"), "").unwrap();
-    let error = tar_from_overlay_upper(upper.path(), &mut Vec::new()).unwrap_err();
+    let error = tar_from_overlay_upper(upper.path(), None, &mut Vec::new()).unwrap_err();
     assert!(matches!(error, DiffError::WhiteoutName(_)), "{error}");
     // In an export it is a name like any other.
     tar_from_dir(fs::File::open(upper.path()).unwrap().as_fd(), &mut Vec::new()).unwrap();
     let upper = TempDir::new().unwrap();
     fs::create_dir(upper.path().join("moved")).unwrap();
     rustix::fs::setxattr(upper.path().join("moved"), "trusted.overlay.redirect", b"/etc", XattrFlags::empty()).unwrap();
-    let error = tar_from_overlay_upper(upper.path(), &mut Vec::new()).unwrap_err();
+    let error = tar_from_overlay_upper(upper.path(), None, &mut Vec::new()).unwrap_err();
     assert!(matches!(error, DiffError::Redirect(_)), "{error}");
 }
 

@@ -66,6 +66,23 @@ pub struct IdMapping {
     pub size: u32,
 }
 
+/// The id that stands for every one that a mapping does not know. *Source*: linux/highuid.h, `DEFAULT_OVERFLOWUID`.
+pub const OVERFLOW_ID: u32 = 65_534;
+
+impl IdMapping {
+    /// The id inside of one outside.
+    pub fn inside(&self, host: u32) -> Option<u32> {
+        let offset = host.checked_sub(self.host_id)?;
+        if offset < self.size { self.container_id.checked_add(offset) } else { None }
+    }
+
+    /// The id outside of one inside.
+    pub fn outside(&self, container: u32) -> Option<u32> {
+        let offset = container.checked_sub(self.container_id)?;
+        if offset < self.size { self.host_id.checked_add(offset) } else { None }
+    }
+}
+
 /// Offset of one clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct TimeOffset {

@@ -1,0 +1,260 @@
+//! The container's networks: reserved before it is made, connected while it sets itself up, released when it has ended; and
+//! what is kept alive for them meanwhile.
+//!
+//! Owns the order; what a network is, is for `holm_network`.
+
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use holm_container::StartError;
+use holm_network::{JoinRequest, Joined, KeeperLink, Networks, relay};
+use holm_spec::container::{ContainerSpec, NetworkMode};
+use holm_spec::network::{AttachmentSpec, PublishSpec};
+use holm_spec::oci::image::RunConfig;
+use rustix::event::epoll;
+use rustix::fs::{Mode, OFlags};
+
+use super::Supervisor;
+use super::files::OfNetworks;
+use crate::error::chain;
+use crate::{Error, Roots};
+
+impl Roots {
+    /// The networks of these roots.
+    pub(crate) fn networks(&self) -> Networks {
+        Networks::new(holm_network::Roots { data: self.data.clone(), run: self.run.clone() })
+    }
+}
+
+/// What a running container has of networks.
+#[derive(Debug)]
+pub(super) struct Attached {
+    pub(super) joined: Joined,
+    keeper: Option<KeeperLink>,
+    /// Readable when something came to a published port that the firewall did not translate.
+    ports: Option<OwnedFd>,
+    /// The process that passes it on.
+    relay: Option<i32>,
+}
+
+impl Attached {
+    fn new(joined: Joined) -> Self {
+        Self { joined, keeper: None, ports: None, relay: None }
+    }
+
+    /// The end of the keeper, as long as there is one.
+    pub(super) fn keeper(&self) -> Option<BorrowedFd<'_>> {
+        self.keeper.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The ports, unless somebody looks after them already.
+    pub(super) fn ports(&self) -> Option<BorrowedFd<'_>> {
+        self.ports.as_ref().filter(|_| self.relay.is_none()).map(AsFd::as_fd)
+    }
+
+    /// What goes into the container's files.
+    pub(super) fn files(&self) -> OfNetworks {
+        let endpoints = self.joined.endpoints();
+        OfNetworks {
+            addresses: endpoints.iter().flat_map(|e| e.addresses.iter().map(|a| a.addr())).collect(),
+            servers: self.joined.name_servers(),
+            host: endpoints.iter().flat_map(|e| e.gateways.iter().copied()).next(),
+        }
+    }
+
+    fn watch_ports(&mut self) -> std::io::Result<()> {
+        let relayed = self.joined.relayed();
+        if relayed.is_empty() {
+            return Ok(());
+        }
+        let all = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for one in &relayed {
+            epoll::add(&all, one.socket, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+        }
+        self.ports = Some(all);
+        Ok(())
+    }
+}
+
+/// Ports that are asked for, those that the image exposes included where all are to be published.
+fn wanted_ports(spec: &ContainerSpec, exposed: &[String]) -> Vec<PublishSpec> {
+    let mut ports = spec.sandbox.ports.clone();
+    if spec.sandbox.publish_all {
+        for text in exposed {
+            let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+            let (Ok(container_port), Ok(protocol)) = (number.parse(), protocol.parse()) else { continue };
+            if !ports.iter().any(|p| p.container_port == container_port && p.protocol == protocol) {
+                ports.push(PublishSpec {
+                    host_ip: None,
+                    host_ports: (0, 0),
+                    container_port,
+                    protocol,
+                    interfaces: Vec::new(),
+                    from: Vec::new(),
+                });
+            }
+        }
+    }
+    ports
+}
+
+fn exposed(image: &RunConfig) -> Vec<String> {
+    image.exposed_ports.iter().flatten().map(|(port, _)| port.clone()).collect()
+}
+
+fn servers(spec: &ContainerSpec) -> Vec<IpAddr> {
+    spec.sandbox.dns.iter().filter_map(|server| server.parse().ok()).collect()
+}
+
+/// A process's network namespace.
+fn netns_of(pid: i32) -> Result<OwnedFd, Error> {
+    let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
+    rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| Error::io("open", path.display().to_string(), e))
+}
+
+impl Supervisor {
+    /// Takes what the container's networks give it before it exists. *Errors*: a port, an address or a network that cannot be
+    /// had; nothing is left.
+    pub(super) fn reserve_networks(&mut self) -> Result<(), Error> {
+        let NetworkMode::Networks(attachments) = &self.record.spec.sandbox.network else { return Ok(()) };
+        let spec = &self.record.spec;
+        let ports = wanted_ports(spec, &exposed(&self.record.image_config));
+        let dns = servers(spec);
+        let request =
+            JoinRequest { container: &self.id, name: spec.name.as_str(), attachments, ports: &ports, dns: &dns };
+        let joined = self.roots.networks().reserve(&request)?;
+        self.attached = Some(Attached::new(joined));
+        Ok(())
+    }
+
+    /// Connects the namespace of the process that was just made.
+    pub(super) fn connect_networks(roots: &Roots, attached: Option<&Attached>, pid: i32) -> Result<(), StartError> {
+        let Some(attached) = attached else { return Ok(()) };
+        let connected = netns_of(pid)
+            .and_then(|netns| roots.networks().connect(&attached.joined, netns.as_fd()).map_err(Error::from));
+        connected.map_err(|e| StartError::refused(format!("connect its networks: {}", chain(&e))))
+    }
+
+    /// What is looked after as long as the container runs: the keeper, and ports that need passing on.
+    pub(super) fn attend_networks(&mut self) {
+        let networks = self.roots.networks();
+        let Some(attached) = &mut self.attached else { return };
+        // Without a keeper names are not served; the next command or the next look starts one.
+        attached.keeper = networks.keeper_link().ok();
+        // A port that cannot be watched is still translated by the firewall.
+        let _ = attached.watch_ports();
+    }
+
+    /// The keeper has ended though the container is still there: another one is started.
+    pub(super) fn keeper_ended(&mut self) {
+        let networks = self.roots.networks();
+        if let Some(attached) = &mut self.attached {
+            attached.keeper = None;
+            attached.keeper = networks.ensure_keeper().ok();
+        }
+    }
+
+    /// Something waits at a published port: a process is made that passes it on.
+    pub(super) fn ports_ready(&mut self) {
+        let Some(attached) = &mut self.attached else { return };
+        let relayed = attached.joined.relayed();
+        let copies: Result<Vec<relay::Source>, std::io::Error> = relayed
+            .iter()
+            .map(|r| {
+                Ok(relay::Source { socket: r.socket.try_clone_to_owned()?, target: r.target, protocol: r.protocol })
+            })
+            .collect();
+        drop(relayed);
+        let Ok(sources) = copies else { return };
+        let made = holm_sys::process::fork();
+        match made {
+            Ok(holm_sys::process::Fork::Child) => {
+                let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+                let _ = rustix::thread::set_name(c"holm-relay");
+                holm_sys::process::exit_now(relay::run(&sources))
+            }
+            Ok(holm_sys::process::Fork::Parent(child)) => attached.relay = Some(child.pid),
+            // It is tried again at once; without memory for a process there is nothing else to do.
+            Err(_) => {}
+        }
+    }
+
+    /// Whether this child was the one that passes on; then ports are watched again.
+    pub(super) fn relay_ended(&mut self, pid: i32) -> bool {
+        match &mut self.attached {
+            Some(attached) if attached.relay == Some(pid) => {
+                attached.relay = None;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Lets go of the networks: rules, addresses, ports. Goes on after an error; what is left is found by its record.
+    pub(super) fn release_networks(&mut self) {
+        let Some(attached) = self.attached.take() else { return };
+        if let Some(pid) = attached.relay {
+            let _ = holm_sys::process::kill(pid, rustix::process::Signal::KILL.as_raw());
+        }
+        let _ = self.roots.networks().release(&self.id, attached.joined.endpoints());
+    }
+
+    /// Joins one more network while the container runs.
+    pub(super) fn connect_more(&mut self, attachment: AttachmentSpec) -> Result<(), Error> {
+        let name = attachment.network.clone();
+        let pid = self.running.as_ref().map_or(0, |r| r.init.pid);
+        let NetworkMode::Networks(list) = &self.record.spec.sandbox.network else {
+            let what = format!("network `{name}`");
+            return Err(Error::invalid(what, "the container has no network namespace that networks can be added to"));
+        };
+        if list.iter().any(|a| a.network == name) {
+            return Err(Error::invalid(format!("network `{name}`"), "the container is on it"));
+        }
+        let netns = netns_of(pid)?;
+        let dns = servers(&self.record.spec);
+        let attachments = [attachment.clone()];
+        let request = JoinRequest {
+            container: &self.id,
+            name: self.record.spec.name.as_str(),
+            attachments: &attachments,
+            ports: &[],
+            dns: &dns,
+        };
+        let at = self.next_link();
+        let more = self.roots.networks().connect_more(&request, netns.as_fd(), at)?;
+        if let Some(attached) = &mut self.attached {
+            attached.joined.add(more);
+        }
+        self.change_networks(|list| list.push(attachment))
+    }
+
+    /// Leaves a network while the container runs.
+    pub(super) fn disconnect(&mut self, network: &str) -> Result<(), Error> {
+        let networks = self.roots.networks();
+        let Some(attached) = &mut self.attached else {
+            return Err(Error::invalid(format!("network `{network}`"), "the container is on no network"));
+        };
+        let Some(endpoint) = attached.joined.endpoints().iter().find(|e| e.network.as_str() == network).cloned() else {
+            return Err(Error::invalid(format!("network `{network}`"), "the container is not on it"));
+        };
+        networks.delete_link(&endpoint)?;
+        networks.release(&self.id, std::slice::from_ref(&endpoint))?;
+        attached.joined.forget(network);
+        self.change_networks(|list| list.retain(|a| a.network.as_str() != network))
+    }
+
+    fn change_networks(&mut self, change: impl FnOnce(&mut Vec<AttachmentSpec>)) -> Result<(), Error> {
+        if let NetworkMode::Networks(list) = &mut self.record.spec.sandbox.network {
+            change(list);
+        }
+        self.roots.write_record(&self.id, &self.record)
+    }
+
+    /// The lowest number that no link of the container has.
+    fn next_link(&self) -> usize {
+        let endpoints = self.attached.as_ref().map_or(&[][..], |a| a.joined.endpoints());
+        (0..).find(|at| !endpoints.iter().any(|e| e.link == format!("eth{at}"))).unwrap_or(0)
+    }
+}
