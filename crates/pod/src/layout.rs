@@ -5,7 +5,6 @@
 //! data/names/<name>       symbolic link to the owner: see `name`
 //! data/volumes/<name>/    volume.json _data/
 //! data/trash/<id>         renamed away, being deleted
-//! data/spare/<n>          an empty folder for a container to come: see `spare`
 //! run/containers/<id>/    control.sock; the folder's own lock is held by whoever is responsible for the container: a
 //!                         command that makes it, or its supervisor. A folder without a holder is a crash to clean up.
 //! run/booted              there once everything was checked after a boot
@@ -59,10 +58,6 @@ impl Roots {
 
     pub(crate) fn trash(&self) -> PathBuf {
         self.data.join("trash")
-    }
-
-    pub(crate) fn spare(&self) -> PathBuf {
-        self.data.join("spare")
     }
 
     pub(crate) fn volumes(&self) -> PathBuf {

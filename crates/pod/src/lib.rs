@@ -1,7 +1,7 @@
 //! Joins images, containers and the kernel into running containers: the engine that commands call, and the supervisor that
 //! stays behind with each container.
 //!
-//! Owns the folders `containers/`, `names/`, `volumes/`, `spare/` and `trash/` of the data root and everything in the run root. Knows
+//! Owns the folders `containers/`, `names/`, `volumes/` and `trash/` of the data root and everything in the run root. Knows
 //! no registry and prints nothing. No function here leaves a thread behind.
 
 mod archive;
@@ -18,7 +18,6 @@ mod name;
 mod owner;
 mod plan;
 mod removal;
-mod spare;
 mod supervisor;
 mod tree;
 mod volume;

@@ -8,12 +8,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use holm_spec::ContainerId;
-use holm_spec::container::{MountKind, UserNamespaceMode};
+use holm_spec::container::MountKind;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::layout::{Record, with_parents};
-use crate::{Error, Event, Roots, event, name, spare, volume};
+use crate::{Error, Event, Roots, event, name, volume};
 
 /// Folders deeper than this are moved up before they are removed, so that no tree, however deep, needs more than this many
 /// descriptors or stack frames.
@@ -49,12 +49,7 @@ pub(crate) fn bury(roots: &Roots, id: &ContainerId, record: &Record) -> Result<(
         .with("image", record.spec.image.as_str());
     event::emit(&roots.run, &[destroyed]);
     let gone = roots.trash().join(id.as_str());
-    // A folder that other ids owned in part is not for the next container.
-    let removed = match record.spec.sandbox.userns {
-        UserNamespaceMode::Mapped { .. } => remove_tree(&gone),
-        _ => spare::keep_or_remove(roots, &gone),
-    };
-    removed.map_err(|e| Error::io("remove", gone.display().to_string(), e))
+    remove_tree(&gone).map_err(|e| Error::io("remove", gone.display().to_string(), e))
 }
 
 /// Undoes a creation that failed half-way: nobody has heard of the container yet.

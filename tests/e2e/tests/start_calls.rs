@@ -3,8 +3,8 @@
 use holm_kit::{BUSYBOX, Leaks, Scratch, has_command, requires};
 
 /// System calls of the command, its supervisor and the container's process up to the end of all three, the program's own
-/// included. *Source*: SPECIFICATION.md; 677 were counted, most of them for mounts and for taking away.
-const MOST_CALLS: usize = 700;
+/// included. *Source*: SPECIFICATION.md; 690 were counted, most of them for mounts and for taking away.
+const MOST_CALLS: usize = 720;
 
 /// A start's calls, one line each: `NAME(arguments…`.
 fn calls_of_a_start(scratch: &Scratch) -> Vec<String> {

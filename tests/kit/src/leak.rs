@@ -73,7 +73,7 @@ fn links() -> BTreeSet<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// Names below the roots, less what is kept: locks, the history of events, the mark of this boot, four empty folders.
+/// Names below the roots, less what is kept: locks, the history of events, the mark of this boot.
 fn files(scratch: &Scratch) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for root in [scratch.data_root(), scratch.run_root()] {
@@ -87,8 +87,7 @@ fn walk(folder: &Path, root: &Path, found: &mut BTreeSet<String>) {
     for entry in entries.flatten() {
         let path = entry.path();
         let name = entry.file_name().to_string_lossy().into_owned();
-        let kept = name.ends_with("lock")
-            || ["events", "cache", "booted", "spare"].iter().any(|start| name.starts_with(start));
+        let kept = name.ends_with("lock") || ["events", "cache", "booted"].iter().any(|start| name.starts_with(start));
         // Unpacked layers have thousands of files; their folder's name is enough.
         let is_layer = folder.file_name().is_some_and(|name| name == "layers");
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !kept {

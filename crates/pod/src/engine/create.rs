@@ -2,11 +2,12 @@
 
 use holm_spec::ContainerId;
 use holm_spec::container::{ContainerSpec, MountKind};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use super::{Engine, Prepared};
-use crate::layout::{FolderLock, NotTaken, Record, write_json};
-use crate::{Error, Event, ImageRoot, event, name, removal, spare, supervisor, volume};
+use crate::layout::{FolderLock, NotTaken, Record, with_parents, write_json};
+use crate::{Error, Event, ImageRoot, event, name, removal, supervisor, volume};
 
 impl Engine {
     /// Makes a container: reserves its name, makes its folder and its anonymous volumes. Gives back the spec as recorded.
@@ -63,7 +64,10 @@ impl Engine {
     fn make_folder(&self, id: &ContainerId, record: &Record) -> Result<FolderLock, Error> {
         let folder = self.roots.container(id);
         let failed = |e: Errno| Error::io("make container folder", folder.display().to_string(), e);
-        spare::make_folder(&self.roots, &folder).map_err(failed)?;
+        with_parents(&self.roots.containers(), || rustix::fs::mkdir(&folder, Mode::RWXU)).map_err(failed)?;
+        // The root of a container is what `upper` shows: everybody may enter it.
+        rustix::fs::mkdir(folder.join("upper"), Mode::from_raw_mode(0o755)).map_err(failed)?;
+        rustix::fs::mkdir(folder.join("work"), Mode::RWXU).map_err(failed)?;
         write_json(&folder, "config.json", record)?;
         FolderLock::wait(&folder)?.ok_or_else(|| Error::NoSuchContainer(id.short().to_owned()))
     }
