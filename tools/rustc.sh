@@ -5,8 +5,12 @@
 # Static because it starts a millisecond sooner and runs in any root; fixed addresses because there is nothing to relocate.
 rustc=$1
 shift
+# On x86-64 it starts at an entry of its own (crates/sys/src/entry.rs), which may execute it again.
 case "$(uname -m) $* " in
-x86_64*" --crate-name holm "*" --crate-type bin "* | aarch64*" --crate-name holm "*" --crate-type bin "*)
+x86_64*" --crate-name holm "*" --crate-type bin "*)
+    exec "$rustc" "$@" -C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,-e,holm_entry,-u,holm_entry
+    ;;
+aarch64*" --crate-name holm "*" --crate-type bin "*)
     exec "$rustc" "$@" -C target-feature=+crt-static -C relocation-model=static
     ;;
 esac

@@ -85,6 +85,11 @@ impl NamespacePlan {
     }
 }
 
+/// The mount namespace of a process; none where it has ended.
+pub(crate) fn mounts_of(pid: i32) -> Option<OwnedFd> {
+    rustix::fs::open(format!("/proc/{pid}/ns/mnt"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
 /// Makes a user namespace with these mappings and returns it. It lives as long as the descriptor.
 ///
 /// *Privilege*: CAP_SETUID and CAP_SETGID over the ids mapped. *Errors*: the kernel's; nothing is left.

@@ -57,6 +57,7 @@ impl Bundle {
                 seccomp: None,
                 start_now,
                 init: false,
+                hold_mounts: false,
             },
             None,
         )?;

@@ -90,6 +90,7 @@ fn created_container_waits_for_start_and_exec_joins_it(root: &Path) {
         seccomp: None,
         start_now: false,
         init: false,
+        hold_mounts: false,
     };
     let mut made = holm_container::create(request, None).unwrap();
     made.start().unwrap();
@@ -142,6 +143,7 @@ fn terminal_is_the_containers_own(root: &Path) {
         seccomp: None,
         start_now: true,
         init: false,
+        hold_mounts: false,
     };
     let made = holm_container::create(request, None).unwrap();
     let master = made.console.unwrap();

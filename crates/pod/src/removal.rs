@@ -36,11 +36,18 @@ pub(crate) fn dispose(roots: &Roots, id: &ContainerId, record: Option<&Record>, 
         if volumes {
             remove_anonymous_volumes(roots, id, record);
         }
-        let destroyed = Event::now("container", "destroy", id.as_str())
-            .with("name", record.spec.name.as_str())
-            .with("image", record.spec.image.as_str());
-        event::emit(&roots.run, &[destroyed]);
+        return bury(roots, id, record);
     }
+    let gone = roots.trash().join(id.as_str());
+    remove_tree(&gone).map_err(|e| Error::io("remove", gone.display().to_string(), e))
+}
+
+/// What is left to do for a container that [`hide`] has taken out of sight.
+pub(crate) fn bury(roots: &Roots, id: &ContainerId, record: &Record) -> Result<(), Error> {
+    let destroyed = Event::now("container", "destroy", id.as_str())
+        .with("name", record.spec.name.as_str())
+        .with("image", record.spec.image.as_str());
+    event::emit(&roots.run, &[destroyed]);
     let gone = roots.trash().join(id.as_str());
     remove_tree(&gone).map_err(|e| Error::io("remove", gone.display().to_string(), e))
 }
@@ -56,7 +63,7 @@ pub(crate) fn unmake(roots: &Roots, id: &ContainerId) -> Result<(), Error> {
     remove_tree(&gone).map_err(|e| Error::io("remove", gone.display().to_string(), e))
 }
 
-/// Takes a container out of sight: no command finds it, its name or its anonymous volumes any more. [`dispose`] does the
+/// Takes a container out of sight: no command finds it, its name or its anonymous volumes any more. [`bury`] does the
 /// rest.
 pub(crate) fn hide(roots: &Roots, id: &ContainerId, record: &Record) -> Result<(), Error> {
     to_trash(roots, id)?;

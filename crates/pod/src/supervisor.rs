@@ -30,6 +30,7 @@ use holm_container::cgroup::{Cgroup, Hierarchy};
 use holm_container::rootfs::Rootfs;
 use holm_container::seccomp::Program;
 use holm_spec::ContainerId;
+use holm_spec::container::RestartPolicy;
 use holm_spec::oci::runtime::Spec;
 use holm_spec::protocol::Reply;
 use holm_spec::state::{ContainerState, Status};
@@ -51,6 +52,9 @@ use health::Checker;
 pub(crate) const SOCKET: &str = "control.sock";
 /// Quiet time after which memory that is not needed is given back.
 const TIDY_AFTER: Duration = Duration::from_millis(50);
+
+/// How long a `--rm` container in the foreground runs before commands are told of it, unless it is heard of before.
+const ANNOUNCE_AFTER: Duration = Duration::from_millis(2);
 
 /// What a supervisor is given.
 pub(crate) struct Launch<'a> {
@@ -141,6 +145,7 @@ struct Supervisor {
     ending: bool,
     restart: restart::Backoff,
     tidy_at: Option<Instant>,
+    announce_at: Option<Instant>,
     next_number: u32,
     over: bool,
 }
@@ -158,6 +163,17 @@ enum Ready {
     Health,
     Keeper,
     Ports,
+}
+
+impl Ready {
+    /// Whether somebody is to hear of the container by it, which its end alone is not.
+    fn is_heard(self, flags: PollFlags) -> bool {
+        match self {
+            Self::Signal | Self::Init => false,
+            Self::Output(_) => flags.contains(PollFlags::IN),
+            _ => true,
+        }
+    }
 }
 
 impl Supervisor {
@@ -195,6 +211,7 @@ impl Supervisor {
             ending: false,
             restart: restart::Backoff::default(),
             tidy_at: None,
+            announce_at: None,
             next_number: 1,
             over: false,
         })
@@ -220,6 +237,10 @@ impl Supervisor {
         // One who waits for the end need not wait for the socket and the record that others will want.
         let foreground = !self.streams.is_empty();
         match self.boot(size) {
+            Ok(pid) if foreground && self.vanishes() => {
+                self.tell_start(pid);
+                self.announce_at = Some(Instant::now() + ANNOUNCE_AFTER);
+            }
             Ok(pid) if foreground => {
                 self.tell_start(pid);
                 self.announce();
@@ -246,10 +267,19 @@ impl Supervisor {
         self.reply(first, &Reply::Started { exec: 0, pid, warnings }, &[]);
     }
 
+    /// Whether the container is gone after its first end.
+    fn vanishes(&self) -> bool {
+        self.record.spec.auto_remove && self.record.spec.restart == RestartPolicy::No
+    }
+
     /// Writes the record of the start and listens for commands. A container that has ended by now and is removed at its end
     /// is on its way out, so nobody could use either.
+    ///
+    /// In the foreground the first two milliseconds of such a container come before it. Who asks for it meanwhile waits for
+    /// the socket, and nothing that it writes is passed on before.
     fn announce(&mut self) {
-        if self.record.spec.auto_remove && self.init_has_ended() {
+        self.announce_at = None;
+        if self.vanishes() && self.init_has_ended() {
             return;
         }
         self.listener = self.lock.as_ref().and_then(|lock| wire::listen(lock.fd().as_fd(), SOCKET).ok());
@@ -281,6 +311,9 @@ impl Supervisor {
             .map(|(token, poll)| (token, poll.revents()))
             .collect();
         drop(polls);
+        if self.announce_at.is_some() && ready.iter().any(|(token, flags)| token.is_heard(*flags)) {
+            self.announce();
+        }
         let active = !ready.is_empty();
         for (token, flags) in ready {
             self.handle(token, flags);
@@ -344,7 +377,7 @@ impl Supervisor {
         let kill = self.stopping.as_ref().and_then(|s| s.kill_at);
         let health = self.health.as_ref().and_then(Checker::deadline);
         let stall = self.streams.iter().filter_map(Stream::cut_at).min();
-        [kill, health, stall, self.restart.at(), self.tidy_at].into_iter().flatten().min()
+        [kill, health, stall, self.restart.at(), self.tidy_at, self.announce_at].into_iter().flatten().min()
     }
 
     fn timers(&mut self, active: bool) {
@@ -359,6 +392,9 @@ impl Supervisor {
         self.streams.retain(|s| !due(s.cut_at()));
         if due(self.restart.at()) {
             self.boot_again();
+        }
+        if due(self.announce_at) {
+            self.announce();
         }
         if active {
             self.tidy_at = Some(now + TIDY_AFTER);

@@ -6,6 +6,8 @@ pub mod bpf;
 pub mod conntrack;
 pub mod datagram;
 pub mod detach;
+#[cfg(target_arch = "x86_64")]
+mod entry;
 pub mod exe;
 pub mod idle;
 pub mod mount;

@@ -25,5 +25,6 @@ mod pull;
 mod restart;
 mod run;
 mod seccomp;
+mod start_calls;
 mod users;
 mod volumes;

@@ -190,6 +190,13 @@ pub(crate) fn ensure_folder(root: BorrowedFd<'_>, path: &Path) -> io::Result<Own
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         other => return other,
     }
+    // Most often the last part alone is missing.
+    if let (Some(above), Some(name)) = (path.parent(), path.file_name())
+        && let Ok(parent) = open_in_root(root, relative(above), folder)
+        && matches!(rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)), Ok(()) | Err(Errno::EXIST))
+    {
+        return open_in_root(root, relative(path), folder);
+    }
     let mut done = PathBuf::from("/");
     let mut parent = open_in_root(root, relative(&done), folder)?;
     for part in path.components().skip(1) {

@@ -94,7 +94,18 @@ pub fn run_in(rootfs: &Rootfs, spec: &Spec, init: bool) -> Result<(i32, String),
     let (mut output, write) = pipe();
     let stdio = Stdio::Fds { stdin: null(), stdout: write.try_clone().unwrap(), stderr: write };
     let made = holm_container::create(
-        Create { id: "test", spec, bundle: None, rootfs, stdio, cgroup: None, seccomp: None, start_now: true, init },
+        Create {
+            id: "test",
+            spec,
+            bundle: None,
+            rootfs,
+            stdio,
+            cgroup: None,
+            seccomp: None,
+            start_now: true,
+            init,
+            hold_mounts: false,
+        },
         None,
     )?;
     let mut text = String::new();

@@ -7,7 +7,7 @@ use holm_container::cgroup::Cgroup;
 use holm_container::rootfs::{Rootfs, Upper};
 use holm_container::seccomp::Program;
 use holm_container::{Create, StartError, namespace, user};
-use holm_spec::container::{NamespaceMode, NetworkMode, Profile, RestartPolicy, UserNamespaceMode};
+use holm_spec::container::{MountKind, NamespaceMode, NetworkMode, Profile, RestartPolicy, UserNamespaceMode};
 use holm_spec::oci::runtime::{ConsoleSize, IdMapping, NamespaceKind, Resources, Spec};
 use holm_spec::state::Status;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -196,6 +196,8 @@ impl Supervisor {
                 seccomp,
                 start_now: true,
                 init: spec.init,
+                // Not where a folder of the host's is among them: it is free by the time the end is told.
+                hold_mounts: spec.auto_remove && spec.mounts.iter().all(|m| m.kind == MountKind::Tmpfs),
             },
             self.attached.is_some().then_some(&mut connect),
         )

@@ -23,6 +23,7 @@ impl Supervisor {
         let ran = running.since.elapsed();
         self.health = None;
         self.stopping = None;
+        self.announce_at = None;
         self.state.exit_code = code;
         self.state.finished_at_ns = now_ns();
         self.state.pid = 0;
@@ -53,14 +54,14 @@ impl Supervisor {
     fn finish_and_remove(&mut self, code: i32, running: Running) {
         self.become_status(Status::Exited);
         self.stop_listening();
-        let hidden = removal::hide(&self.roots, &self.id, &self.record);
-        if hidden.is_ok() {
+        let hidden = removal::hide(&self.roots, &self.id, &self.record).is_ok();
+        if hidden {
             self.tell_end(code);
         }
         self.state.oom_killed = self.release(running);
         self.emit_end(code);
-        self.close_down(false);
-        if hidden.is_err() {
+        self.close_down(false, hidden);
+        if !hidden {
             self.tell_end(code);
         }
         self.over = true;
@@ -68,7 +69,7 @@ impl Supervisor {
 
     /// Stops listening. Who has connected by now is still told of the end, whatever it is about to ask.
     fn stop_listening(&mut self) {
-        if let Some(lock) = &self.lock {
+        if let (Some(lock), Some(_)) = (&self.lock, &self.listener) {
             let _ = rustix::fs::unlinkat(lock.fd(), SOCKET, rustix::fs::AtFlags::empty());
         }
         self.accept();
@@ -130,8 +131,8 @@ impl Supervisor {
 
     /// Lets go of the container's kernel objects; whether the kernel killed something in it for memory.
     fn release(&mut self, running: Running) -> bool {
-        let Running { cgroup, rootfs, pump, .. } = running;
-        drop((rootfs, pump));
+        let Running { init, cgroup, rootfs, pump, .. } = running;
+        drop((init, rootfs, pump));
         self.release_networks();
         let Some(group) = cgroup else { return false };
         // The group counts its own dead, whether its limit, one above it or the whole machine ran out.
@@ -150,7 +151,7 @@ impl Supervisor {
         };
         self.state.error.clone_from(&message);
         self.state.exit_code = code;
-        self.close_down(true);
+        self.close_down(true, false);
         let reply = Reply::Failed { message, hint: error.hint(), code };
         let first = self.clients.first().map(|c| c.number);
         self.reply(first, &reply, &[]);
@@ -160,19 +161,22 @@ impl Supervisor {
     /// The container has ended for good.
     fn finish(&mut self, code: i32) {
         self.become_status(Status::Exited);
-        self.close_down(false);
+        self.close_down(false, false);
         self.tell_end(code);
         self.over = true;
     }
 
     /// Records the end, or removes the container, and gives up the run folder: from here on nobody is responsible for the
     /// container, and a command may start it again.
-    fn close_down(&mut self, failed: bool) {
+    fn close_down(&mut self, failed: bool, hidden: bool) {
         self.state.supervisor_pid = 0;
         self.state.supervisor_start_ticks = 0;
         self.stop_listening();
         if self.record.spec.auto_remove {
-            let removed = removal::dispose(&self.roots, &self.id, Some(&self.record), true);
+            let removed = match hidden {
+                true => removal::bury(&self.roots, &self.id, &self.record),
+                false => removal::dispose(&self.roots, &self.id, Some(&self.record), true),
+            };
             if let Err(e) = removed {
                 self.state.status = Status::Dead;
                 self.state.error = crate::error::chain(&e);
