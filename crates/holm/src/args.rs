@@ -7,6 +7,7 @@ pub mod container;
 pub mod create;
 pub mod image;
 pub mod lifecycle;
+pub mod network;
 pub mod system;
 mod table;
 pub mod volume;

@@ -14,6 +14,8 @@ mod image;
 mod inspect;
 mod lifecycle;
 mod list;
+mod network;
+mod port;
 mod progress;
 mod registry;
 mod stats;
@@ -121,6 +123,16 @@ fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::VolumeList(flags) => volume::list(context, &flags),
         Command::VolumeRemove(flags) => volume::remove(context, &flags),
         Command::VolumePrune(flags) => volume::prune(context, &flags),
+        Command::NetworkCreate(flags) => network::create(context, &flags),
+        Command::NetworkList(flags) => network::list(context, &flags),
+        Command::NetworkInspect(flags) => inspect::network(context, &flags),
+        Command::NetworkRemove(flags) => network::remove(context, &flags),
+        Command::NetworkPrune(flags) => network::prune(context, &flags),
+        Command::NetworkConnect(flags) => network::connect(context, &flags),
+        Command::NetworkDisconnect(flags) => network::disconnect(context, &flags),
+        Command::NetworkPorts(flags) => port::ports(context, &flags),
+        Command::NetworkRepair(_) => port::repair(context),
+        Command::Port(flags) => port::port(context, &flags),
         Command::Pull(flags) => registry::pull(context, &flags),
         Command::Push(flags) => registry::push(context, &flags),
         Command::Login(flags) => registry::login(&flags),

@@ -4,6 +4,8 @@ pub mod container;
 pub mod image;
 pub mod inspect;
 pub mod list;
+pub mod network;
+pub mod port;
 pub mod quantity;
 pub mod table;
 pub mod template;

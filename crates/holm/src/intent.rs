@@ -55,6 +55,7 @@ pub fn container_spec(flags: &ContainerFlags, identity: Identity, around: &Aroun
     refuse_what_is_not_there(flags)?;
     let (image, command) = flags.words.split_first().ok_or_else(|| bad("the command needs an image"))?;
     check_combinations(flags)?;
+    network::check_combinations(&flags.sandbox)?;
     let process = &flags.process;
     Ok(ContainerSpec {
         version: ContainerSpec::VERSION,
@@ -171,6 +172,7 @@ fn sandbox(flags: &ContainerFlags, around: &Around) -> Result<SandboxSpec, Failu
         domainname: asked.domainname.as_deref().map(|n| namespace::host_name("--domainname", n)).transpose()?,
         network: network::mode(asked, around)?,
         ports: network::published(&asked.publish)?,
+        exposed: network::exposed(&asked.expose)?,
         publish_all: asked.publish_all,
         pid: namespace::pid(asked.pid.as_deref(), around)?,
         ipc: namespace::ipc(asked.ipc.as_deref(), around)?,

@@ -13,7 +13,9 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use holm_spec::ContainerId;
-use holm_spec::network::{AttachmentSpec, Driver, Endpoint, Isolation, MacAddress, NetworkSpec, PublishSpec};
+use holm_spec::network::{
+    AttachmentSpec, Driver, Endpoint, Isolation, MacAddress, NetworkSpec, PublishSpec, PublishedPort,
+};
 use holm_sys::netlink::{Batch, Protocol, Socket};
 use holm_sys::process::{clone_flag, setns};
 use holm_sys::route::{self, End, LinkLocal};
@@ -59,6 +61,28 @@ impl Joined {
     pub fn name_servers(&self) -> Vec<IpAddr> {
         let found = self.networks.iter().find(|n| n.names);
         found.map_or_else(Vec::new, |n| n.subnets.iter().filter_map(|s| s.gateway).collect())
+    }
+
+    /// Its networks, in the order of [`Joined::endpoints`].
+    pub fn networks(&self) -> &[NetworkSpec] {
+        &self.networks
+    }
+
+    pub(crate) fn endpoints_mut(&mut self) -> &mut [Endpoint] {
+        &mut self.endpoints
+    }
+
+    /// Every port that is held for it.
+    pub(crate) fn held_ports(&self) -> Vec<PublishedPort> {
+        self.held.iter().map(|held| held.port.clone()).collect()
+    }
+
+    /// The first network with a way out, unless another one is the way out already.
+    pub(crate) fn way_out_mut(&mut self) -> Option<(&NetworkSpec, &mut Endpoint)> {
+        if self.endpoints.iter().any(|endpoint| !endpoint.gateways.is_empty()) {
+            return None;
+        }
+        self.networks.iter().zip(&mut self.endpoints).find(|(network, _)| !network.internal)
     }
 
     /// Adds one more network, joined later.
@@ -145,8 +169,7 @@ impl Networks {
         let has = |v4: bool| spec.subnets.iter().any(|s| s.subnet.addr().is_ipv4() == v4);
         let asked = [attachment.ipv4.map(IpAddr::from), attachment.ipv6.map(IpAddr::from)];
         if let Some(address) = asked.into_iter().flatten().find(|a| !has(a.is_ipv4())) {
-            let why = format!("network `{}` has no subnet of that family", spec.name);
-            return Err(Error::invalid(format!("address {address}"), why));
+            return Err(crate::change::no_such_family(spec, address));
         }
         let mut taken = Vec::new();
         for subnet in &spec.subnets {
@@ -326,13 +349,7 @@ fn make_links(
         Driver::Bridge => {
             let outer = End { name: &endpoint.host_link, mac: None, mtu: network.mtu, netns: None };
             route::add_veth(&mut batch, &outer, lower, &inner);
-            let isolated = bridge::isolates(network);
-            // Where bridged frames cross the firewall (docker turns that on), a container that asks the host's address for
-            // its own port is answered over the port that it asked by.
-            let hairpin = !endpoint.ports.is_empty();
-            if isolated || hairpin {
-                route::set_port(&mut batch, &endpoint.host_link, route::PortMode { isolated, hairpin });
-            }
+            bridge::set_port(&mut batch, network, endpoint);
         }
     }
     match host.send(&mut batch) {

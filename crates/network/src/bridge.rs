@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use holm_spec::network::{Isolation, NetworkSpec};
+use holm_spec::network::{Endpoint, Isolation, NetworkSpec};
 use holm_sys::netlink::{Batch, Socket};
 use holm_sys::route::{self, End, LinkLocal};
 use rustix::io::Errno;
@@ -85,9 +85,15 @@ pub(crate) fn mtu_of_way_out(socket: &mut Socket) -> u32 {
     links.iter().find(|l| Some(l.index) == out).map_or(1500, |l| l.mtu.clamp(68, 65_535))
 }
 
-/// Whether ports of the network are kept from each other.
-pub(crate) fn isolates(network: &NetworkSpec) -> bool {
-    network.isolation != Isolation::L2
+/// Sets how an endpoint's port of the bridge passes frames.
+pub(crate) fn set_port(batch: &mut Batch, network: &NetworkSpec, endpoint: &Endpoint) {
+    let isolated = network.isolation != Isolation::L2;
+    // Where bridged frames cross the firewall (docker turns that on), a container that asks the host's address for its own
+    // port is answered over the port that it asked by.
+    let hairpin = !endpoint.ports.is_empty();
+    if isolated || hairpin {
+        route::set_port(batch, &endpoint.host_link, route::PortMode { isolated, hairpin });
+    }
 }
 
 /// A hardware address made from the address that a container got, so that a new owner of an address has the old one's and

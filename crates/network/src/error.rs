@@ -28,6 +28,14 @@ pub enum Error {
         /// Name of one.
         user: String,
     },
+    /// A container that does not run is to be on the network when it starts.
+    #[error("cannot remove network `{network}`: container `{user}` joins it when it starts")]
+    Referred {
+        /// The network.
+        network: String,
+        /// Name of one.
+        user: String,
+    },
     /// What was asked contradicts itself or cannot be done here.
     #[error("cannot use {what}: {why}")]
     Invalid {
@@ -118,7 +126,12 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoSuchNetwork(_) => Some("`holm network ls` lists what is there".to_owned()),
-            Self::InUse { user, .. } => Some(format!("holm stop {user}, or holm network disconnect NETWORK {user}")),
+            Self::InUse { network, user, .. } => {
+                Some(format!("holm stop {user}, or holm network disconnect {network} {user}"))
+            }
+            Self::Referred { network, user } => Some(format!(
+                "holm rm {user}, holm network disconnect {network} {user}, or holm network rm -f {network}"
+            )),
             Self::Invalid { hint, .. } => hint.clone(),
             Self::Overlap { .. } => Some("choose another --subnet, or none and let Holm choose".to_owned()),
             Self::Exhausted { .. } => Some("make a network with a larger --subnet".to_owned()),

@@ -25,7 +25,7 @@ use rustix::io::Errno;
 
 use crate::Error;
 
-pub(crate) use entry::{Entry, of_endpoint, of_network};
+pub(crate) use entry::{Entry, of_endpoint, of_network, of_port};
 pub(crate) use neighbour::{let_through, take_back};
 
 /// The table that packets cross.
@@ -123,6 +123,34 @@ pub(crate) fn delete(socket: &mut Socket) -> Result<(), Error> {
         transaction.table(table).delete_table(table);
     }
     transaction.commit(socket).map_err(failed("delete"))
+}
+
+/// Elements of one set as the kernel lists them.
+type Elements = Vec<(Vec<u8>, Vec<u8>, String)>;
+
+/// Sets as the kernel has them, each read once.
+pub(crate) struct Listed {
+    socket: Socket,
+    sets: BTreeMap<&'static str, Elements>,
+}
+
+impl Listed {
+    pub(crate) fn new(socket: Socket) -> Self {
+        Self { socket, sets: BTreeMap::new() }
+    }
+
+    /// Whether a set or map of packets, not one of ranges, has an entry.
+    pub(crate) fn has(&mut self, entry: &Entry) -> Result<bool, Error> {
+        if !self.sets.contains_key(entry.set) {
+            let found = match nftables::elements(&mut self.socket, entry.table, entry.set) {
+                Err(e) if e.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => Vec::new(),
+                other => other.map_err(|e| Error::io("list", format!("set {} of table inet holm", entry.set), e))?,
+            };
+            self.sets.insert(entry.set, found);
+        }
+        let listed = self.sets.get(entry.set).into_iter().flatten();
+        Ok(listed.into_iter().any(|(key, data, _)| entry.element.is_listed_as(key, data)))
+    }
 }
 
 /// Whether every rule of both tables is there. Elements are not looked at: who empties a set means it.

@@ -46,6 +46,20 @@ fn take_this(
     address: IpAddr,
     container: &ContainerId,
 ) -> Result<IpAddr, Error> {
+    check(network, subnet, address)?;
+    if claim(roots, network, address, container)? {
+        return Ok(address);
+    }
+    let owner = owner(roots, network.name.as_str(), address).unwrap_or_default();
+    if owner == container.as_str() {
+        return Ok(address);
+    }
+    let owner = owner.get(..12).unwrap_or("?").to_owned();
+    Err(Error::AddressTaken { address, network: network.name.to_string(), owner })
+}
+
+/// Whether an address is one that a container may have, whoever has it now.
+pub(crate) fn check(network: &NetworkSpec, subnet: &Subnet, address: IpAddr) -> Result<(), Error> {
     let what = || format!("address {address}");
     if !subnet.subnet.contains(&address) {
         let why = format!("network `{}` has `{}`", network.name, subnet.subnet);
@@ -57,15 +71,7 @@ fn take_this(
     if is_special(&subnet.subnet, address) {
         return Err(Error::invalid(what(), format!("it means the whole of `{}`", subnet.subnet)));
     }
-    if claim(roots, network, address, container)? {
-        return Ok(address);
-    }
-    let owner = owner(roots, network.name.as_str(), address).unwrap_or_default();
-    if owner == container.as_str() {
-        return Ok(address);
-    }
-    let owner = owner.get(..12).unwrap_or("?").to_owned();
-    Err(Error::AddressTaken { address, network: network.name.to_string(), owner })
+    Ok(())
 }
 
 /// The container that has an address.

@@ -5,6 +5,7 @@
 
 mod attach;
 mod bridge;
+mod change;
 pub mod dns;
 mod driver_option;
 mod error;
@@ -15,6 +16,7 @@ mod lease;
 mod live;
 mod networks;
 mod port;
+mod published;
 mod record;
 pub mod relay;
 mod store;
@@ -23,9 +25,11 @@ mod sysctl;
 mod up;
 
 pub use attach::{JoinRequest, Joined};
+pub use change::Hold;
 pub use error::Error;
 pub use keeper::KeeperLink;
 pub use networks::{Networks, Roots};
+pub use published::{Published, Standing};
 pub use store::{NetworkRequest, isolation_word};
 
 #[cfg(test)]

@@ -169,14 +169,19 @@ impl Networks {
         Ok(network)
     }
 
-    /// Removes a network. *Errors*: containers run on it, it is the default one, or it is not there; nothing changes.
-    pub fn remove(&self, text: &str) -> Result<NetworkSpec, Error> {
+    /// Removes a network, unless `refer` says that a container that does not run names it. *Errors*: containers run on it, it
+    /// is the default one, or it is not there; nothing changes.
+    pub fn remove(&self, text: &str, refer: &dyn Fn(&NetworkSpec) -> Result<(), Error>) -> Result<NetworkSpec, Error> {
+        if matches!(text, DEFAULT_NETWORK | "default") {
+            return Err(Error::invalid("network `bridge`", "it is the default one and stays"));
+        }
         let _lock = self.lock_records()?;
         let network = self.find(text)?;
         let name = network.name.as_str();
         if name == DEFAULT_NETWORK {
             return Err(Error::invalid("network `bridge`", "it is the default one and stays"));
         }
+        refer(&network)?;
         let _live = self.roots.lock_alone()?;
         let endpoints = self.roots.endpoints_of(name)?;
         if let Some(first) = endpoints.first() {
@@ -199,12 +204,20 @@ impl Networks {
     }
 
     fn lock_records(&self) -> Result<OwnedFd, Error> {
+        self.lock_folder(FlockOperation::LockExclusive)
+    }
+
+    pub(crate) fn lock_records_shared(&self) -> Result<OwnedFd, Error> {
+        self.lock_folder(FlockOperation::LockShared)
+    }
+
+    fn lock_folder(&self, how: FlockOperation) -> Result<OwnedFd, Error> {
         let folder = self.roots.networks();
         record::make_folder(&folder)?;
         let failed = |e: rustix::io::Errno| Error::io("lock", folder.display().to_string(), e);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(&folder, flags, Mode::empty()).map_err(failed)?;
-        while let Err(e) = rustix::fs::flock(&fd, FlockOperation::LockExclusive) {
+        while let Err(e) = rustix::fs::flock(&fd, how) {
             if e != rustix::io::Errno::INTR {
                 return Err(failed(e));
             }

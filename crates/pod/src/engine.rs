@@ -7,6 +7,7 @@ mod control;
 mod create;
 mod files;
 mod list;
+mod network;
 mod recover;
 mod remove;
 mod start;
@@ -17,6 +18,7 @@ use std::cell::RefCell;
 use holm_spec::ContainerId;
 
 pub(crate) use list::ids;
+pub(crate) use network::event_of;
 
 use crate::layout::{FolderLock, Record};
 use crate::{Error, Event, EventQuery, Roots, event};

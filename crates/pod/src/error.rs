@@ -49,7 +49,7 @@ pub enum Error {
         code: i32,
     },
     /// The supervisor refused a request.
-    #[error("cannot {verb} in container `{name}`: {message}")]
+    #[error("cannot {verb} {} container `{name}`: {message}", preposition(verb))]
     Refused {
         /// What was asked.
         verb: &'static str,
@@ -71,6 +71,9 @@ pub enum Error {
     /// No volume has that name.
     #[error("cannot find volume `{0}`")]
     NoSuchVolume(String),
+    /// No network has that name, which a container is to join.
+    #[error("cannot find network `{0}`")]
+    NoSuchNetwork(String),
     /// Containers use the volume.
     #[error("cannot remove volume `{name}`: container `{user}` uses it")]
     VolumeInUse {
@@ -131,6 +134,7 @@ impl Error {
         match self {
             Self::Start { hint, .. } => hint.clone(),
             Self::Network(error) => error.hint(),
+            Self::NoSuchNetwork(name) => Some(format!("holm network create {name}")),
             Self::NameTaken { name, .. } => Some(format!("holm rm {name}, or choose another --name")),
             Self::WrongState { verb: "remove", name, .. } => Some(format!("holm rm -f {name}")),
             _ => None,
@@ -146,6 +150,11 @@ impl Error {
     pub(crate) fn invalid(what: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Invalid { what: what.into(), why: why.into() }
     }
+}
+
+/// What stands between a verb and its container.
+fn preposition(verb: &str) -> &'static str {
+    if verb.ends_with("networks") { "of" } else { "in" }
 }
 
 /// An error and its causes in one line, for records and packets.

@@ -226,7 +226,10 @@ pub struct SandboxSpec {
     /// Ports of the host that lead to its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PublishSpec>,
-    /// Publish every port that its image exposes, each to a free one.
+    /// Ports that it exposes beside those of its image, as `80/tcp`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exposed: Vec<String>,
+    /// Publish every port that it or its image exposes, each to a free one.
     #[serde(default)]
     pub publish_all: bool,
     /// PID namespace.

@@ -169,6 +169,11 @@ pub fn set_up(batch: &mut Batch, index: u32, link_local: LinkLocal) {
     drop(batch.message(kind::NEW_LINK, CHANGE, &ifinfo(index, true)));
 }
 
+/// Makes a link a port of a bridge.
+pub fn set_master(batch: &mut Batch, index: u32, bridge: u32) {
+    batch.message(kind::NEW_LINK, CHANGE, &ifinfo(index, false)).attr_u32(link::MASTER, bridge);
+}
+
 /// How a port of a bridge passes frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PortMode {

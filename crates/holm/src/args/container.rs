@@ -128,8 +128,8 @@ pub struct Inspect {
     /// Sizes of containers.
     #[arg(short, long)]
     pub size: bool,
-    /// What it is: container, image or volume.
-    #[arg(long = "type", value_name = "KIND", value_parser = ["container", "image", "volume"], hide_possible_values = true)]
+    /// What it is: container, image, volume or network.
+    #[arg(long = "type", value_name = "KIND", value_parser = ["container", "image", "volume", "network"], hide_possible_values = true)]
     pub kind: Option<String>,
     /// Names or ids.
     #[arg(value_name = "NAME", required = true)]

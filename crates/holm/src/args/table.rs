@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use clap::ArgMatches;
 
-use super::{container, create, image, lifecycle, system, volume};
+use super::{container, create, image, lifecycle, network, system, volume};
 
 pub use rows::entries;
 
@@ -70,6 +70,16 @@ pub enum Command {
     VolumeInspect(volume::VolumeInspect),
     VolumeRemove(volume::VolumeRemove),
     VolumePrune(lifecycle::Prune),
+    NetworkCreate(Box<network::NetworkCreate>),
+    NetworkList(network::NetworkList),
+    NetworkInspect(network::NetworkInspect),
+    NetworkRemove(network::NetworkRemove),
+    NetworkPrune(network::NetworkPrune),
+    NetworkConnect(network::NetworkConnect),
+    NetworkDisconnect(network::NetworkDisconnect),
+    NetworkPorts(network::NetworkPorts),
+    NetworkRepair(network::NetworkRepair),
+    Port(network::Port),
     Pull(image::Pull),
     Push(image::Push),
     Images(image::Images),
@@ -221,7 +231,7 @@ pub(super) fn top_help() -> String {
         "\nOptions:\n      --config FILE      Settings file\n      --data-root DIR    Folder of images, containers and \
          volumes\n      --run-root DIR     Folder of what lives until the next boot\n      --log-level LEVEL  error, \
          warn, info or debug\n  -v, --version          Print the version\n      --help             Print this help\n\n\
-         Examples:\n  holm run --rm -it debian bash\n  holm run -d --name web --network host nginx\n\n\
+         Examples:\n  holm run --rm -it debian bash\n  holm run -d --name web -p 8080:80 nginx\n\n\
          `holm COMMAND --help` tells more.\n",
     );
     text

@@ -130,6 +130,9 @@ fn intended(context: &Context, engine: &Engine, flags: &ContainerFlags) -> Resul
     };
     let spec = intent::container_spec(flags, identity, &around)?;
     check_cpus(&spec.limits)?;
+    if let Some(warning) = intent::network::discarded(&spec.sandbox.network, &spec.sandbox.ports) {
+        crate::error::warn(&warning);
+    }
     Ok(spec)
 }
 

@@ -74,7 +74,7 @@ fn write_line(out: &mut impl Write, line: &LogLine, stamp: bool, flush: bool) ->
     if flush { out.flush() } else { Ok(()) }
 }
 
-const EVENT_FILTERS: &[&str] = &["container", "event", "image", "label", "type", "volume"];
+const EVENT_FILTERS: &[&str] = &["container", "event", "image", "label", "network", "type", "volume"];
 
 /// `holm events`
 pub fn events(context: &Context, flags: &Events) -> Outcome {
@@ -116,6 +116,7 @@ fn fits(filters: &Filters, event: &Event) -> bool {
         && filters.any("event", |action| event.action == action || event.action.split(':').next() == Some(action))
         && filters.any("container", |name| of("container", name))
         && filters.any("volume", |name| of("volume", name))
+        && filters.any("network", |name| of("network", name))
         && filters.any("image", |name| of("image", name) || attribute("image") == name)
         && Filter::labels_fit(filters, &event.attributes)
 }

@@ -8,9 +8,11 @@ use super::Outcome;
 use super::context::{Context, find_image, run_folder};
 use crate::args::container::Inspect;
 use crate::args::image::ImageInspect;
+use crate::args::network::NetworkInspect;
 use crate::args::volume::VolumeInspect;
 use crate::error::Failure;
 use crate::format::inspect::{self, Facts};
+use crate::format::network;
 use crate::format::template::Template;
 use crate::output;
 
@@ -40,10 +42,16 @@ pub fn inspect(context: &Context, flags: &Inspect) -> Outcome {
                 Err(error) => missing = missing.or(Some(error.into())),
             }
         }
-        match kind {
-            None => {
-                Err(Failure::new(format!("cannot find `{name}`: there is no container, image or volume of that name")))
+        if is("network") {
+            match describe_network(&engine, name) {
+                Ok(value) => return Ok(value),
+                Err(error) => missing = missing.or(Some(error)),
             }
+        }
+        match kind {
+            None => Err(Failure::new(format!(
+                "cannot find `{name}`: there is no container, image, volume or network of that name"
+            ))),
             Some(_) => Err(missing.unwrap_or_else(|| Failure::new(format!("cannot find `{name}`")))),
         }
     })
@@ -74,11 +82,33 @@ pub fn volume(context: &Context, flags: &VolumeInspect) -> Outcome {
     })
 }
 
+/// `holm network inspect`
+pub fn network(context: &Context, flags: &NetworkInspect) -> Outcome {
+    let engine = context.engine()?;
+    show(&flags.networks, Form::of(&flags.format, &flags.output), &|name| describe_network(&engine, name))
+}
+
+fn describe_network(engine: &Engine, name: &str) -> Result<Value, Failure> {
+    let pseudo =
+        |word: &&str| name == *word || (name.len() >= 2 && network::pseudo_id(word).as_str().starts_with(name));
+    if let Some(word) = network::PSEUDO.iter().find(|word| pseudo(word)) {
+        return Ok(network::pseudo_inspect(word));
+    }
+    let networks = engine.networks();
+    let spec = networks.find(name).map_err(holm_pod::Error::from)?;
+    let endpoints = networks.endpoints(spec.name.as_str()).map_err(holm_pod::Error::from)?;
+    Ok(network::inspect(&spec, &endpoints))
+}
+
 fn describe(engine: &Engine, id: &holm_spec::ContainerId, size: bool) -> Result<Value, Failure> {
     let container = engine.get(id).map_err(Failure::from)?;
     let sizes = if size { Some(engine.disk_usage(id).map_err(Failure::from)?) } else { None };
     let volume_path = |name: &str| engine.volume_get(name).map(|volume| volume.mountpoint).unwrap_or_default();
-    let facts = Facts { sizes, volume_path: &volume_path, run_folder: run_folder(engine, id) };
+    let networks = engine.networks();
+    let endpoints = networks.endpoints_of(id).map_err(holm_pod::Error::from)?;
+    let network = |name: &str| networks.find(name).ok();
+    let run_folder = run_folder(engine, id);
+    let facts = Facts { sizes, volume_path: &volume_path, run_folder, endpoints: &endpoints, network: &network };
     Ok(inspect::container(&container, &facts))
 }
 

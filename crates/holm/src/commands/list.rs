@@ -1,7 +1,8 @@
 //! `ps` and `top`.
 
 use holm_pod::{Container, Engine};
-use holm_spec::container::MountKind;
+use holm_spec::container::{MountKind, NetworkMode};
+use holm_spec::network::{Endpoint, NetworkSpec};
 
 use super::Outcome;
 use super::context::{Context, find_image};
@@ -10,7 +11,7 @@ use crate::args::container::{Ps, Top};
 use crate::error::Failure;
 use crate::format::container::{COLUMNS, COLUMNS_SIZE, RowOptions, network, row};
 use crate::format::list::{self, Form};
-use crate::format::{table, time};
+use crate::format::{port, table, time};
 use crate::{output, terminal};
 
 const FILTERS: &[&str] = &[
@@ -31,14 +32,15 @@ pub fn ps(context: &Context, flags: &Ps) -> Outcome {
     chosen.sort_by_key(|container| std::cmp::Reverse(container.spec.created_at_ns));
     chosen.truncate(limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX));
     let wide = flags.no_trunc || flags.output.as_deref() == Some("wide");
-    let options = RowOptions { no_trunc: wide, now_ns: time::now_ns() };
+    let now_ns = time::now_ns();
+    let endpoints = engine.networks().all_endpoints().map_err(holm_pod::Error::from)?;
     let sizes = flags.size || flags.format.as_deref().is_some_and(|format| format.contains(".Size"));
     let rows: Vec<_> = chosen
         .into_iter()
         .map(|container| {
             // The size of one that is just being removed is not worth failing for.
             let size = if sizes { engine.disk_usage(&container.spec.id).ok() } else { None };
-            row(container, options, size)
+            row(container, RowOptions { no_trunc: wide, now_ns, ports: ports(container, &endpoints) }, size)
         })
         .collect();
     let form = Form {
@@ -52,12 +54,22 @@ pub fn ps(context: &Context, flags: &Ps) -> Outcome {
     Ok(0)
 }
 
+/// The ports of one that runs.
+fn ports(container: &Container, endpoints: &[Endpoint]) -> String {
+    if !container.state.status.is_live() {
+        return String::new();
+    }
+    let own: Vec<Endpoint> = endpoints.iter().filter(|e| e.container == container.spec.id).cloned().collect();
+    port::column(&port::bindings(&own), &port::exposed(container))
+}
+
 /// The filters of `ps`, what they refer to looked up.
 struct Wanted<'a> {
     filters: &'a Filters,
     ancestors: Vec<String>,
     before_ns: Option<u64>,
     since_ns: Option<u64>,
+    networks: Vec<NetworkSpec>,
 }
 
 impl<'a> Wanted<'a> {
@@ -82,7 +94,11 @@ impl<'a> Wanted<'a> {
                 context.store().and_then(|store| find_image(context, &store, name)).map(|image| image.id.to_string());
             ancestors.push(id.unwrap_or_else(|_| name.to_owned()));
         }
-        Ok(Self { filters, ancestors, before_ns: made("before")?, since_ns: made("since")? })
+        let networks = match filters.last("network") {
+            Some(_) => engine.networks().list().map_err(holm_pod::Error::from)?,
+            None => Vec::new(),
+        };
+        Ok(Self { filters, ancestors, networks, before_ns: made("before")?, since_ns: made("since")? })
     }
 
     fn fits(&self, container: &Container) -> bool {
@@ -106,13 +122,21 @@ impl<'a> Wanted<'a> {
             && self.filters.any("exited", |code| exited && code == state.exit_code.to_string())
             && self.filters.any("health", |word| word == health)
             && self.filters.any("volume", volume_fits)
-            && self.filters.any("network", |name| network(&spec.sandbox.network) == name)
+            && self.filters.any("network", |name| on_network(&spec.sandbox.network, name, &self.networks))
             && Filter::labels_fit(self.filters, &labels(container))
             && (self.ancestors.is_empty()
                 || self.ancestors.iter().any(|a| *a == spec.image_id.as_str() || *a == spec.image))
             && self.before_ns.is_none_or(|time| spec.created_at_ns < time)
             && self.since_ns.is_none_or(|time| spec.created_at_ns > time)
     }
+}
+
+/// Whether a container is to be on the network of this name or identifier.
+fn on_network(mode: &NetworkMode, text: &str, networks: &[NetworkSpec]) -> bool {
+    let NetworkMode::Networks(list) = mode else { return network(mode) == text };
+    let by_id = networks.iter().find(|n| text.len() >= 12 && n.id.as_str().starts_with(text));
+    let name = by_id.map_or(text, |network| network.name.as_str());
+    list.iter().any(|attachment| attachment.network.as_str() == name)
 }
 
 fn labels(container: &Container) -> std::collections::BTreeMap<String, String> {

@@ -55,7 +55,7 @@ pub fn prune(context: &Context, flags: &SystemPrune) -> Outcome {
         return Err(Failure::new("cannot use --filter until=… with --volumes: volumes are of no age")
             .with_hint("holm system prune --filter until=… && holm volume prune"));
     }
-    let mut what = String::from("This will remove all stopped containers, ");
+    let mut what = String::from("This will remove all stopped containers, all unused networks, ");
     what.push_str(if flags.all { "all unused images" } else { "all dangling images" });
     if flags.volumes {
         what.push_str(" and all unused anonymous volumes");
@@ -68,6 +68,7 @@ pub fn prune(context: &Context, flags: &SystemPrune) -> Outcome {
     if !removed.is_empty() {
         output::print(&format!("Deleted Containers:\n{}\n\n", removed.join("\n")))?;
     }
+    super::network::prune_unused(&engine, &filters)?;
     if flags.volumes {
         bytes += super::volume::prune_unused(&engine, false, &filters)?;
     }

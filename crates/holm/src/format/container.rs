@@ -86,12 +86,14 @@ pub fn network(mode: &NetworkMode) -> String {
 }
 
 /// How rows of `ps` are made.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RowOptions {
     /// Nothing is cut short.
     pub no_trunc: bool,
     /// Nanoseconds since the Unix epoch.
     pub now_ns: u64,
+    /// Its ports, in docker's form.
+    pub ports: String,
 }
 
 /// The row of one container; `sizes` are bytes written and bytes of the image.
@@ -123,7 +125,7 @@ pub fn row(container: &Container, options: RowOptions, sizes: Option<(u64, u64)>
         "Mounts": mounts.join(","),
         "Names": spec.name.as_str(),
         "Networks": network(&spec.sandbox.network),
-        "Ports": "",
+        "Ports": options.ports,
         "RunningFor": time::ago(spec.created_at_ns, options.now_ns),
         "Size": size,
         "State": container.state.status.word(),

@@ -1,11 +1,13 @@
 //! What `inspect` says of containers and volumes, with docker's field names, since scripts everywhere use them.
 
 mod host_config;
+mod network;
 
 use std::path::PathBuf;
 
 use holm_pod::{Container, Volume};
-use holm_spec::container::{MountKind, MountSpec, NetworkMode};
+use holm_spec::container::{MountKind, MountSpec};
+use holm_spec::network::{Endpoint, NetworkSpec};
 use holm_spec::state::{Health, Status};
 use serde_json::{Value, json};
 
@@ -19,6 +21,10 @@ pub struct Facts<'a> {
     pub volume_path: &'a dyn Fn(&str) -> PathBuf,
     /// The folder with hostname, hosts and resolv.conf.
     pub run_folder: PathBuf,
+    /// Its places on networks now.
+    pub endpoints: &'a [Endpoint],
+    /// A network by name.
+    pub network: &'a dyn Fn(&str) -> Option<NetworkSpec>,
 }
 
 /// What `inspect` says of a container.
@@ -51,7 +57,7 @@ pub fn container(container: &Container, facts: &Facts) -> Value {
         "GraphDriver": graph(container),
         "Mounts": spec.mounts.iter().map(|m| mount(m, facts)).filter(|m| !m.is_null()).collect::<Vec<_>>(),
         "Config": config(container),
-        "NetworkSettings": network_settings(&spec.sandbox.network),
+        "NetworkSettings": network::settings(container, facts),
     });
     if let (Some((written, image)), Value::Object(map)) = (facts.sizes, &mut value) {
         map.insert("SizeRw".to_owned(), written.into());
@@ -146,7 +152,7 @@ fn config(container: &Container) -> Value {
         "AttachStdin": spec.interactive,
         "AttachStdout": true,
         "AttachStderr": true,
-        "ExposedPorts": image.exposed_ports,
+        "ExposedPorts": super::port::exposed_map(container),
         "Tty": spec.tty,
         "OpenStdin": spec.interactive,
         "StdinOnce": spec.interactive,
@@ -162,27 +168,6 @@ fn config(container: &Container) -> Value {
         "Annotations": spec.annotations,
         "StopSignal": spec.stop_signal.clone().or_else(|| image.stop_signal.clone()).unwrap_or_else(|| "SIGTERM".to_owned()),
         "StopTimeout": spec.stop_timeout_s.unwrap_or(10),
-    })
-}
-
-fn network_settings(mode: &NetworkMode) -> Value {
-    let endpoint = json!({
-        "IPAMConfig": null, "Links": null, "Aliases": null, "MacAddress": "", "NetworkID": "", "EndpointID": "", "Gateway": "",
-        "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "DNSNames": null,
-    });
-    let networks = match mode {
-        NetworkMode::None => json!({"none": endpoint}),
-        NetworkMode::Host => json!({"host": endpoint}),
-        NetworkMode::Container(_) | NetworkMode::Path(_) | NetworkMode::Networks(_) | NetworkMode::Cni(_) => json!({}),
-    };
-    let sandbox_key = match mode {
-        NetworkMode::Path(path) => path.display().to_string(),
-        _ => String::new(),
-    };
-    json!({
-        "Bridge": "", "SandboxID": "", "SandboxKey": sandbox_key, "Ports": {}, "EndpointID": "", "Gateway": "", "IPAddress": "",
-        "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "MacAddress": "",
-        "Networks": networks,
     })
 }
 

@@ -135,6 +135,55 @@ fn attachment(text: &str) -> Result<AttachmentSpec, Failure> {
     Ok(found)
 }
 
+/// `--expose`: `PORT[-PORT][/PROTOCOL]`.
+pub fn exposed(texts: &[String]) -> Result<Vec<String>, Failure> {
+    let mut all = Vec::new();
+    for text in texts {
+        let bad = |why: String| Failure::flag("--expose", text, why).with_hint("--expose 80 or --expose 5000-5010/udp");
+        let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let protocol = protocol.parse::<Protocol>().map_err(bad)?;
+        let (first, last) = range(ports).map_err(bad)?;
+        if usize::from(last - first) >= RANGE_MAX {
+            return Err(bad(format!("a range has at most {RANGE_MAX} ports")));
+        }
+        all.extend((first..=last).map(|port| format!("{port}/{protocol}")));
+    }
+    all.dedup();
+    Ok(all)
+}
+
+/// Flags that contradict the network, as docker refuses them.
+pub fn check_combinations(flags: &SandboxFlags) -> Result<(), Failure> {
+    let Some(of) = flags.network.iter().find(|network| network.starts_with("container:")) else { return Ok(()) };
+    let asked = [
+        ("--hostname", flags.hostname.is_some()),
+        ("--dns", !flags.dns.is_empty()),
+        ("--dns-search", !flags.dns_search.is_empty()),
+        ("--dns-option", !flags.dns_option.is_empty()),
+        ("--add-host", !flags.add_host.is_empty()),
+    ];
+    match asked.iter().find(|(_, asked)| *asked) {
+        Some((flag, _)) => {
+            let failure = Failure::new(format!("cannot use {flag} with --network {of}: that container's is shared"));
+            Err(failure.with_code(CODE_HOLM).with_hint(format!("give {flag} to that container when it is made")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Docker's warning where ports are published that nobody can.
+pub fn discarded(mode: &NetworkMode, ports: &[PublishSpec]) -> Option<String> {
+    let mode = match mode {
+        _ if ports.is_empty() => return None,
+        NetworkMode::Host => "host",
+        NetworkMode::None => "none",
+        NetworkMode::Container(_) => "container",
+        NetworkMode::Path(_) => "ns",
+        NetworkMode::Networks(_) | NetworkMode::Cni(_) => return None,
+    };
+    Some(format!("Published ports are discarded when using {mode} network mode"))
+}
+
 /// `-p`: `[IP:][HOST[-HOST]:]PORT[-PORT][/PROTOCOL][,from=CIDR][,interface=LINK]`.
 pub fn published(texts: &[String]) -> Result<Vec<PublishSpec>, Failure> {
     let mut all: Vec<PublishSpec> = Vec::new();

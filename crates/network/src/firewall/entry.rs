@@ -103,7 +103,8 @@ pub(crate) fn link_local(mac: MacAddress) -> std::net::Ipv6Addr {
     std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, (a ^ 2) << 8 | b, c << 8 | 0xff, 0xfe00 | d, e << 8 | f)
 }
 
-fn of_port(endpoint: &Endpoint, port: &PublishedPort) -> Vec<Entry> {
+/// What one published port has in the sets.
+pub(crate) fn of_port(endpoint: &Endpoint, port: &PublishedPort) -> Vec<Entry> {
     let mut entries = Vec::new();
     let note = format!("container {}", endpoint.name);
     let guarded = !port.interfaces.is_empty() || !port.from.is_empty();

@@ -34,6 +34,7 @@ impl Engine {
     fn prepare(&self, mut spec: ContainerSpec, image: &ImageRoot) -> Result<Prepared, Error> {
         let id = spec.id.clone();
         check_sources(&spec)?;
+        let _networks = self.check_networks(&mut spec)?;
         let run_lock = FolderLock::make(&self.roots.run_container(&id))?;
         let made = volume::adopt(&self.roots, &mut spec, &image.config).and_then(|()| {
             let record = Record { spec, image_config: image.config.clone(), layers: image.layers.clone() };

@@ -217,6 +217,9 @@ impl Supervisor {
         self.state.error.clear();
         self.state.started_at_ns = now_ns();
         group_path.clone_into(&mut self.state.cgroup_path);
+        if let Some(attached) = &self.attached {
+            self.emit_networks("connect", &attached.joined);
+        }
         self.emit("start", &[]);
     }
 

@@ -232,7 +232,8 @@ impl Supervisor {
             let group = running.cgroup.as_mut().ok_or("it has no control group")?;
             group.update(&resources).map_err(|e| crate::error::chain(&e))?;
         }
+        let renamed = record.spec.name != self.record.spec.name;
         self.record = record;
-        Ok(())
+        if renamed { self.rename_on_networks().map_err(|e| crate::error::chain(&e)) } else { Ok(()) }
     }
 }

@@ -1,5 +1,7 @@
 //! `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` of a container: made anew in its folder at every start.
 
+mod change;
+
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -11,6 +13,8 @@ use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 use crate::Error;
 use crate::layout::write_all;
 use crate::owner::Owners;
+
+pub(super) use change::{Place, follow};
 
 /// Most bytes taken of a host's file.
 const MAX_BYTES: u64 = 1 << 20;

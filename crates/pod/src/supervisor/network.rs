@@ -3,6 +3,8 @@
 //!
 //! Owns the order; what a network is, is for `holm_network`.
 
+mod change;
+
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -10,15 +12,16 @@ use std::path::PathBuf;
 use holm_container::StartError;
 use holm_network::{JoinRequest, Joined, KeeperLink, Networks, relay};
 use holm_spec::container::{ContainerSpec, NetworkMode};
-use holm_spec::network::{AttachmentSpec, PublishSpec};
+use holm_spec::network::PublishSpec;
 use holm_spec::oci::image::RunConfig;
 use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags};
 
 use super::Supervisor;
 use super::files::OfNetworks;
+use crate::engine::event_of;
 use crate::error::chain;
-use crate::{Error, Roots};
+use crate::{Error, Event, Roots, event};
 
 impl Roots {
     /// The networks of these roots.
@@ -99,8 +102,9 @@ fn wanted_ports(spec: &ContainerSpec, exposed: &[String]) -> Vec<PublishSpec> {
     ports
 }
 
-fn exposed(image: &RunConfig) -> Vec<String> {
-    image.exposed_ports.iter().flatten().map(|(port, _)| port.clone()).collect()
+fn exposed(image: &RunConfig, spec: &ContainerSpec) -> Vec<String> {
+    let of_image = image.exposed_ports.iter().flatten().map(|(port, _)| port);
+    of_image.chain(&spec.sandbox.exposed).cloned().collect()
 }
 
 fn servers(spec: &ContainerSpec) -> Vec<IpAddr> {
@@ -120,7 +124,7 @@ impl Supervisor {
     pub(super) fn reserve_networks(&mut self) -> Result<(), Error> {
         let NetworkMode::Networks(attachments) = &self.record.spec.sandbox.network else { return Ok(()) };
         let spec = &self.record.spec;
-        let ports = wanted_ports(spec, &exposed(&self.record.image_config));
+        let ports = wanted_ports(spec, &exposed(&self.record.image_config, spec));
         let dns = servers(spec);
         let request =
             JoinRequest { container: &self.id, name: spec.name.as_str(), attachments, ports: &ports, dns: &dns };
@@ -199,62 +203,15 @@ impl Supervisor {
             let _ = holm_sys::process::kill(pid, rustix::process::Signal::KILL.as_raw());
         }
         let _ = self.roots.networks().release(&self.id, attached.joined.endpoints());
+        self.emit_networks("disconnect", &attached.joined);
     }
 
-    /// Joins one more network while the container runs.
-    pub(super) fn connect_more(&mut self, attachment: AttachmentSpec) -> Result<(), Error> {
-        let name = attachment.network.clone();
-        let pid = self.running.as_ref().map_or(0, |r| r.init.pid);
-        let NetworkMode::Networks(list) = &self.record.spec.sandbox.network else {
-            let what = format!("network `{name}`");
-            return Err(Error::invalid(what, "the container has no network namespace that networks can be added to"));
-        };
-        if list.iter().any(|a| a.network == name) {
-            return Err(Error::invalid(format!("network `{name}`"), "the container is on it"));
+    /// Tells of the container's networks, as docker does at every start and end.
+    pub(super) fn emit_networks(&self, action: &str, joined: &Joined) {
+        let of = |network| event_of(action, network).with("container", self.id.as_str());
+        let events: Vec<Event> = joined.networks().iter().map(of).collect();
+        if !events.is_empty() {
+            event::emit(&self.roots.run, &events);
         }
-        let netns = netns_of(pid)?;
-        let dns = servers(&self.record.spec);
-        let attachments = [attachment.clone()];
-        let request = JoinRequest {
-            container: &self.id,
-            name: self.record.spec.name.as_str(),
-            attachments: &attachments,
-            ports: &[],
-            dns: &dns,
-        };
-        let at = self.next_link();
-        let more = self.roots.networks().connect_more(&request, netns.as_fd(), at)?;
-        if let Some(attached) = &mut self.attached {
-            attached.joined.add(more);
-        }
-        self.change_networks(|list| list.push(attachment))
-    }
-
-    /// Leaves a network while the container runs.
-    pub(super) fn disconnect(&mut self, network: &str) -> Result<(), Error> {
-        let networks = self.roots.networks();
-        let Some(attached) = &mut self.attached else {
-            return Err(Error::invalid(format!("network `{network}`"), "the container is on no network"));
-        };
-        let Some(endpoint) = attached.joined.endpoints().iter().find(|e| e.network.as_str() == network).cloned() else {
-            return Err(Error::invalid(format!("network `{network}`"), "the container is not on it"));
-        };
-        networks.delete_link(&endpoint)?;
-        networks.release(&self.id, std::slice::from_ref(&endpoint))?;
-        attached.joined.forget(network);
-        self.change_networks(|list| list.retain(|a| a.network.as_str() != network))
-    }
-
-    fn change_networks(&mut self, change: impl FnOnce(&mut Vec<AttachmentSpec>)) -> Result<(), Error> {
-        if let NetworkMode::Networks(list) = &mut self.record.spec.sandbox.network {
-            change(list);
-        }
-        self.roots.write_record(&self.id, &self.record)
-    }
-
-    /// The lowest number that no link of the container has.
-    fn next_link(&self) -> usize {
-        let endpoints = self.attached.as_ref().map_or(&[][..], |a| a.joined.endpoints());
-        (0..).find(|at| !endpoints.iter().any(|e| e.link == format!("eth{at}"))).unwrap_or(0)
     }
 }

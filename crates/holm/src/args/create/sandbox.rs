@@ -12,7 +12,10 @@ pub struct SandboxFlags {
     /// Publish a port: [IP:][HOST:]PORT[/PROTOCOL][,from=SUBNET][,interface=LINK].
     #[arg(short, long, value_name = "PORT")]
     pub publish: Vec<String>,
-    /// Publish every port that the image exposes, each to a free one.
+    /// Expose a port: for -P and for those who read it.
+    #[arg(long, value_name = "PORT[/PROTOCOL]")]
+    pub expose: Vec<String>,
+    /// Publish every port that the image or --expose exposes, each to a free one.
     #[arg(short = 'P', long)]
     pub publish_all: bool,
     /// IPv4 address on the first network.

@@ -1,6 +1,7 @@
 //! The rows of the table of commands.
 
 mod image;
+mod network;
 
 use clap::{Args, FromArgMatches};
 
@@ -9,6 +10,7 @@ use image::{
     HISTORY, IMAGE_INSPECT, IMAGE_LS, IMAGE_PRUNE, IMAGE_RM, IMAGES, IMPORT, LOAD, LOGIN, LOGOUT, PULL, PUSH, RMI,
     SAVE, TAG,
 };
+use network::{NETWORK, PORT};
 
 /// All commands, in the order of the help.
 pub fn entries() -> &'static [Entry] {
@@ -21,7 +23,7 @@ const RUN: Entry = row!(
     Run,
     Run(Box<create::Run>),
     "Run a program in a new container",
-    "holm run --rm -it debian bash\nholm run -d --name web --memory 256m --network host nginx"
+    "holm run --rm -it debian bash\nholm run -d --name web --memory 256m -p 8080:80 nginx"
 );
 const CREATE: Entry = row!(
     "create",
@@ -327,7 +329,7 @@ const fn group(name: &'static str, children: &'static [Entry], about: &'static s
     Entry { name, aliases: &[], topic: Topic::Group, about, examples, action: Action::Group(children) }
 }
 
-static CONTAINER_ENTRIES: [Entry; 24] = [
+static CONTAINER_ENTRIES: [Entry; 25] = [
     RUN,
     CREATE,
     START,
@@ -351,6 +353,7 @@ static CONTAINER_ENTRIES: [Entry; 24] = [
     DIFF,
     COMMIT,
     EXPORT,
+    PORT,
     CONTAINER_PRUNE,
 ];
 static IMAGE_ENTRIES: [Entry; 11] =
@@ -381,6 +384,7 @@ static ENTRIES: &[Entry] = &[
     DIFF,
     COMMIT,
     EXPORT,
+    PORT,
     IMAGES,
     PULL,
     PUSH,
@@ -400,5 +404,6 @@ static ENTRIES: &[Entry] = &[
     CONTAINER,
     IMAGE,
     VOLUME,
+    NETWORK,
     SYSTEM,
 ];

@@ -1,11 +1,13 @@
 //! Docker's `HostConfig` of a container.
 
 use holm_spec::container::{
-    ContainerSpec, LogDriver, MountKind, MountSpec, NamespaceMode, Profile, RestartPolicy, UserNamespaceMode,
+    ContainerSpec, LogDriver, MountKind, MountSpec, NamespaceMode, NetworkMode, Profile, RestartPolicy,
+    UserNamespaceMode,
 };
 use serde_json::{Map, Value, json};
 
 use crate::format::container::network;
+use crate::format::port;
 
 /// The `HostConfig` part.
 pub fn host_config(spec: &ContainerSpec) -> Value {
@@ -13,8 +15,8 @@ pub fn host_config(spec: &ContainerSpec) -> Value {
         "Binds": null_if_empty(binds(spec)),
         "ContainerIDFile": "",
         "LogConfig": log_config(spec),
-        "NetworkMode": network(&spec.sandbox.network),
-        "PortBindings": {},
+        "NetworkMode": first_network(spec),
+        "PortBindings": port::asked(&spec.sandbox.ports),
         "RestartPolicy": restart_policy(spec.restart),
         "AutoRemove": spec.auto_remove,
         "VolumeDriver": "",
@@ -34,7 +36,7 @@ pub fn host_config(spec: &ContainerSpec) -> Value {
         "Links": null,
         "PidMode": namespace(&spec.sandbox.pid, ""),
         "Privileged": spec.security.privileged,
-        "PublishAllPorts": false,
+        "PublishAllPorts": spec.sandbox.publish_all,
         "ReadonlyRootfs": spec.security.read_only_rootfs,
         "SecurityOpt": null_if_empty(security_options(spec)),
         "Tmpfs": tmpfs(spec),
@@ -54,6 +56,14 @@ pub fn host_config(spec: &ContainerSpec) -> Value {
         map.extend(more);
     }
     value
+}
+
+/// Docker names one network here, the first.
+fn first_network(spec: &ContainerSpec) -> String {
+    match &spec.sandbox.network {
+        NetworkMode::Networks(list) => list.first().map_or_else(String::new, |a| a.network.to_string()),
+        other => network(other),
+    }
 }
 
 fn null_if_empty(list: Vec<String>) -> Value {
