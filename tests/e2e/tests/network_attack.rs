@@ -48,7 +48,6 @@ impl Scene {
 
     fn finish(self) {
         self.scratch.holm(["rm", "-f", "victim", "attacker"]).ok();
-        drop(self.scratch);
         self.host.assert_clean();
     }
 }

@@ -167,12 +167,13 @@ fn udp_ports_and_ipv6_work_as_tcp_and_ipv4_do() {
     outside.says("I am web");
     let out = scratch.run(["--rm", "--network", "dual", BUSYBOX, "ping", "-c", "1", "-W", "5", OUTSIDE_V6]).ok();
     drop(out);
-    let echo = ["--network", "dual", "-p", "5300:5300/udp", "--stop-timeout", "0"];
-    scratch.detached("echo", &echo, &["sh", "-c", "while :; do echo pong | nc -u -l -p 5300 -w 1; done"]);
+    let forge = format!("{}:/forge:ro", crate::probe::built("forge").display());
+    let echo = ["--network", "dual", "-p", "5300:5300/udp", "--stop-timeout", "0", "-v", &forge];
+    scratch.detached("echo", &echo, &["/forge", "echo", "5300"]);
     for address in [HOST_V4, "127.0.0.1", "::1"] {
         wait_until("UDP is answered", Duration::from_secs(20), || {
-            let script = format!("echo ping | busybox nc -u -w 1 {address} 5300");
-            host.command("sh", ["-c", &script]).run().stdout.contains("pong")
+            let script = format!("exec 3<>/dev/udp/{address}/5300; echo ping >&3; timeout 2 head -n 1 <&3");
+            host.command("bash", ["-c", &script]).run().stdout == "ping\n"
         });
     }
     scratch.holm(["rm", "-f", "web", "echo"]).ok();

@@ -10,13 +10,16 @@ fn rules(host: &NetHost) -> String {
     host.command("nft", ["list", "table", "inet", "holm"]).run().stdout
 }
 
-/// PID of the keeper of these roots.
-fn keeper(scratch: &Scratch) -> Option<i32> {
-    let lock = scratch.run_root().join("network/keeper/lock");
-    let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(lock).ok()?);
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    let line = locks.lines().find(|line| line.contains("FLOCK") && line.contains(&format!(":{inode} ")))?;
-    line.split_whitespace().nth(4)?.parse().ok()
+/// PID of the keeper on this host.
+fn keeper(host: &NetHost) -> Option<i32> {
+    use std::os::unix::fs::MetadataExt;
+    let own = std::fs::metadata(host.netns()).ok()?.ino();
+    let is_keeper = |pid: &i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "holm-net\n")
+            && std::fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|netns| netns.ino() == own)
+    };
+    let pids = std::fs::read_dir("/proc").ok()?.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
+    pids.into_iter().find(is_keeper)
 }
 
 #[test]
@@ -46,7 +49,7 @@ fn the_next_command_repairs_what_was_flushed_while_nobody_looked() {
     let host = NetHost::new();
     let scratch = Scratch::on(&host);
     web(&scratch, "web", &["-p", "8080:80"]);
-    let pid = keeper(&scratch).expect("a keeper");
+    let pid = keeper(&host).expect("a keeper");
     // A stopped keeper notices nothing.
     kill(pid, 19);
     host.command("nft", ["flush", "ruleset"]).ok();
@@ -65,9 +68,9 @@ fn a_killed_keeper_is_replaced_and_names_go_on() {
     scratch.holm(["network", "create", "net"]).ok();
     web(&scratch, "web", &["--network", "net"]);
     for _ in 0..3 {
-        let pid = keeper(&scratch).expect("a keeper");
+        let pid = keeper(&host).expect("a keeper");
         kill(pid, 9);
-        wait_until("another keeper", Duration::from_secs(10), || keeper(&scratch).is_some_and(|other| other != pid));
+        wait_until("another keeper", Duration::from_secs(10), || keeper(&host).is_some_and(|other| other != pid));
         wait_until("names are served", Duration::from_secs(10), || {
             let script = format!("{GET} | nc -w 3 web 80");
             scratch.holm(["exec", "web", "sh", "-c", &script]).run().stdout.contains("I am web")

@@ -7,6 +7,7 @@
 //   forge arp CLAIMED                  ARP: CLAIMED is at this hardware address
 //   forge router                       ICMPv6: this is a router
 //   forge neighbour CLAIMED            ICMPv6: CLAIMED is at this hardware address
+//   forge echo PORT                    sends back what comes by UDP
 //   forge type                         a frame of a type nobody needs
 #include <arpa/inet.h>
 #include <errno.h>
@@ -193,10 +194,22 @@ static void listen_until_end(void) {
     }
 }
 
+static void echo_for_ever(int port) {
+    struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+    int s = socket(AF_INET6, SOCK_DGRAM, 0);
+    if (bind(s, (void *)&address, sizeof address) < 0) fail("bind");
+    for (;;) {
+        socklen_t size = sizeof address;
+        ssize_t length = recvfrom(s, frame, sizeof frame, 0, (void *)&address, &size);
+        if (length > 0) sendto(s, frame, length, 0, (void *)&address, size);
+    }
+}
+
 int main(int count, char **words) {
     const char *what = count > 1 ? words[1] : "";
     char own[64];
     if (!strcmp(what, "end")) return say_end(words[2]), 0;
+    if (!strcmp(what, "echo")) echo_for_ever(atoi(words[2]));
     open_link();
     if (!strcmp(what, "listen")) listen_until_end();
     else if (!strcmp(what, "source")) send_ip(words[2], words[3], own_mac);
