@@ -89,7 +89,7 @@ fn runtime_cannot_be_overwritten_through_its_executable() {
     let holm = |args: &[&str]| {
         let mut line = Holm::program(&copy).args(args);
         line = line.env("HOLM_DATA_ROOT", scratch.data_root()).env("HOLM_RUN_ROOT", scratch.run_root());
-        line.env("HOME", scratch.path())
+        line.env("HOME", scratch.path()).env("HOLM_NETWORK", "none")
     };
     let leaks = Leaks::before(&scratch);
     let prepare = "printf '#!/proc/self/exe\\n' > /bin/trap; chmod 755 /bin/trap; echo ready; exec /probe exe 4";

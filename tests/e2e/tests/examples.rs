@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use holm_kit::{
-    BUSYBOX, Entry, Holm, Image, Layer, Leaks, Registry, RegistryOptions, Scratch, Tar, busybox_layer, holm_binary,
+    BUSYBOX, Entry, Holm, Image, Layer, Leaks, NetHost, Registry, RegistryOptions, Scratch, Tar, busybox_layer,
+    holm_binary,
 };
 
 fn workspace() -> PathBuf {
@@ -27,6 +28,7 @@ fn shell(scratch: &Scratch) -> Holm {
         .env("HOLM_DATA_ROOT", scratch.data_root())
         .env("HOLM_RUN_ROOT", scratch.run_root())
         .env("HOLM_CGROUP_PARENT", scratch.cgroup())
+        .env("HOLM_NETWORK", "none")
         .env("HOME", scratch.path())
         .without_env("DOCKER_CONFIG")
         .without_env("REGISTRY_AUTH_FILE")
@@ -49,20 +51,19 @@ fn with_ids(scratch: &Scratch, line: Holm) -> Holm {
 
 #[test]
 fn local_examples_say_what_they_should() {
+    let host = NetHost::new();
     let scratch = place();
+    let example = |name: &str| host.enter(example(&scratch, name).env("HOLM_NETWORK", "bridge")).folder(scratch.path());
     let leaks = Leaks::before(&scratch);
     let port = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr()).expect("a free port").port();
-    example(&scratch, "web-server.sh")
-        .env("PORT", port.to_string())
-        .ok()
-        .says("hello from holm\nweb running\nresponse:200");
-    example(&scratch, "one-off.sh").ok().says("remember the milk\nended with 7\nFROM A PIPE");
+    example("web-server.sh").env("PORT", port.to_string()).ok().says("hello from holm\nweb running\nresponse:200");
+    example("one-off.sh").ok().says("remember the milk\nended with 7\nFROM A PIPE");
     let limits = "killed with 137\nout of memory: true\n1500000000 67108864 20\nread-only";
-    example(&scratch, "limits.sh").ok().says(limits);
-    example(&scratch, "health.sh").ok().says("checked is healthy\nended with 0 after 2 restarts");
-    example(&scratch, "save-load.sh").ok().mentions("it runs there too\noci-layout");
+    example("limits.sh").ok().says(limits);
+    example("health.sh").ok().says("checked is healthy\nended with 0 after 2 restarts");
+    example("save-load.sh").ok().mentions("it runs there too\noci-layout");
     let users = "root inside: 0\nnobody outside\nvolume: owner 0\nbind: owner 65534\nmapped bind: owner 0";
-    with_ids(&scratch, example(&scratch, "user-namespace.sh")).ok().says(users);
+    with_ids(&scratch, example("user-namespace.sh")).ok().says(users);
     leaks.assert_none();
 }
 
@@ -145,10 +146,13 @@ fn shell_blocks_of_the_guide_run_as_they_stand() {
     for entry in std::fs::read_dir(workspace().join("docs/guide")).unwrap() {
         let path = entry.unwrap().path();
         let script = blocks(&std::fs::read_to_string(&path).unwrap());
+        let host = NetHost::new();
         let scratch = place();
         let leaks = Leaks::before(&scratch);
         println!("{}", path.display());
-        with_ids(&scratch, shell(&scratch).args(["-c", &script])).ok();
+        let line = shell(&scratch).env("HOLM_NETWORK", "bridge").args(["-c", &script]);
+        host.enter(with_ids(&scratch, line)).ok();
         leaks.assert_none();
+        host.assert_clean();
     }
 }

@@ -87,7 +87,11 @@ fn walk(folder: &Path, root: &Path, found: &mut BTreeSet<String>) {
     for entry in entries.flatten() {
         let path = entry.path();
         let name = entry.file_name().to_string_lossy().into_owned();
-        let kept = name.ends_with("lock") || ["events", "cache", "booted"].iter().any(|start| name.starts_with(start));
+        // The default network's record stays from its first use on; what is up is for the host's own check.
+        let network = ["data/networks", "run/network"].iter().any(|known| path == root.join(known));
+        let kept = network
+            || name.ends_with("lock")
+            || ["events", "cache", "booted"].iter().any(|start| name.starts_with(start));
         // Unpacked layers have thousands of files; their folder's name is enough.
         let is_layer = folder.file_name().is_some_and(|name| name == "layers");
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !kept {

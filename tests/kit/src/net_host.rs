@@ -72,6 +72,11 @@ impl NetHost {
         Holm::program(program).args(args).through(self.prefix())
     }
 
+    /// The same command line, run on the host.
+    pub fn enter(&self, line: Holm) -> Holm {
+        line.through(self.prefix())
+    }
+
     /// A command line of any program outside.
     pub fn outside_command<A: AsRef<OsStr>>(&self, program: &str, args: impl IntoIterator<Item = A>) -> Holm {
         let prefix = ["nsenter".to_owned(), format!("--net=/run/netns/{}", self.outside())];
