@@ -14,19 +14,19 @@
 //! files in memory, so neither a hook that reads nothing nor one that says much, nor what it leaves running, can hold anybody
 //! up. *Source*: runtime-spec config.md, POSIX-platform hooks.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use holm_spec::oci::runtime::{Hook, Hooks, Spec};
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::MemfdFlags;
+use holm_sys::program::{Program, variable};
 
 use crate::error::StartError;
 
 /// Bytes of a failed hook's words that are told.
-const MAX_WORDS_BYTES: u64 = 1024;
+const MAX_WORDS_BYTES: usize = 1024;
+/// Most bytes that a hook may say; more is refused to it.
+const MAX_OUTPUT_BYTES: u64 = 16 << 20;
 
 /// What hooks are told of the container: the state of the runtime specification.
 #[derive(Clone, Debug)]
@@ -124,52 +124,29 @@ fn run_all(hooks: &[Hook], point: &str, state: &serde_json::Value) -> Result<(),
     hooks.iter().try_for_each(|hook| run(hook, point, state))
 }
 
-fn memory(content: &[u8]) -> io::Result<File> {
-    let mut file = File::from(rustix::fs::memfd_create(c"holm-hook", MemfdFlags::CLOEXEC)?);
-    file.write_all(content)?;
-    file.rewind()?;
-    Ok(file)
-}
-
 fn run(hook: &Hook, point: &str, state: &serde_json::Value) -> Result<(), StartError> {
     let what = || format!("run {point} hook `{}`", hook.path.display());
     let fail = |e: io::Error| StartError::setup(what(), e);
     if !hook.path.is_absolute() {
         return Err(StartError::refused(what() + ": its path is not absolute"));
     }
-    let mut command = Command::new(&hook.path);
-    if let Some((name, rest)) = hook.args.split_first() {
-        std::os::unix::process::CommandExt::arg0(&mut command, name);
-        command.args(rest);
-    }
-    command.env_clear().envs(hook.env.iter().filter_map(|pair| pair.split_once('=')));
-    let mut said = memory(b"").map_err(fail)?;
-    command.stdin(memory(state.to_string().as_bytes()).map_err(fail)?);
-    command.stdout(Stdio::null()).stderr(said.try_clone().map_err(fail)?);
-    let mut child = command.spawn().map_err(fail)?;
-    if let Some(seconds) = hook.timeout {
-        let pid = rustix::process::Pid::from_child(&child);
-        if !ended_within(pid, seconds).map_err(fail)? {
-            child.kill().map_err(fail)?;
-            child.wait().map_err(fail)?;
-            return Err(StartError::refused(format!("{}: it took more than {seconds} s", what())));
-        }
-    }
-    let status = child.wait().map_err(fail)?;
+    let input = state.to_string();
+    let program = Program {
+        path: &hook.path,
+        args: &hook.args,
+        env: hook.env.iter().filter_map(|pair| pair.split_once('=')).map(|(k, v)| variable(k, v)).collect(),
+        input: input.as_bytes(),
+        output_max_bytes: MAX_OUTPUT_BYTES,
+        timeout: hook.timeout.map(|seconds| Duration::from_secs(seconds.into())),
+    };
+    let ended = program.run().map_err(fail)?;
+    let Some(status) = ended.status else {
+        let seconds = hook.timeout.unwrap_or_default();
+        return Err(StartError::refused(format!("{}: it took more than {seconds} s", what())));
+    };
     if status.success() {
         return Ok(());
     }
-    let mut words = Vec::new();
-    if said.rewind().is_ok() {
-        let _ = said.take(MAX_WORDS_BYTES).read_to_end(&mut words);
-    }
-    let words = String::from_utf8_lossy(&words);
+    let words = String::from_utf8_lossy(&ended.errors[..ended.errors.len().min(MAX_WORDS_BYTES)]);
     Err(StartError::refused(format!("{}: {status}: {}", what(), words.trim().escape_debug())))
-}
-
-fn ended_within(pid: rustix::process::Pid, seconds: u32) -> io::Result<bool> {
-    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
-    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    let limit = Timespec { tv_sec: i64::from(seconds), tv_nsec: 0 };
-    Ok(rustix::event::poll(&mut fds, Some(&limit))? > 0)
 }

@@ -15,6 +15,7 @@ pub mod net;
 pub mod netlink;
 pub mod nftables;
 pub mod process;
+pub mod program;
 pub mod route;
 pub mod seccomp;
 pub mod signal;
