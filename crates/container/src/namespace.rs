@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use holm_spec::oci::runtime::{IdMapping, Linux, NamespaceKind, TimeOffset};
@@ -116,6 +116,42 @@ pub fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> io::Result<Owne
     let namespace = made?;
     waited?;
     Ok(namespace)
+}
+
+/// Makes a network namespace with loopback up, owned by the user namespace `users` or else the caller's. It lives as long as
+/// the descriptor.
+///
+/// *Privilege*: CAP_SYS_ADMIN in the owning user namespace. *Errors*: the kernel's; nothing is left.
+pub fn network_namespace(users: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
+    use rustix::pipe::{PipeFlags, pipe_with};
+    let (hold, release) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (told, tell) = pipe_with(PipeFlags::CLOEXEC)?;
+    let child = match clone3(0, None)? {
+        Fork::Child => {
+            drop((release, told));
+            let made = users
+                .map_or(Ok(()), |users| holm_sys::process::setns(users, clone_flag::NEWUSER))
+                .and_then(|()| holm_sys::process::unshare(clone_flag::NEWNET))
+                .and_then(|()| holm_sys::net::loopback_up());
+            let code = made.err().map_or(0, |e| e.raw_os_error().unwrap_or(1));
+            let _ = File::from(tell).write_all(&code.to_ne_bytes());
+            let _ = File::from(hold).read(&mut [0]);
+            exit_now(0);
+        }
+        Fork::Parent(child) => child,
+    };
+    drop((hold, tell));
+    let mut code = [0; 4];
+    let made = File::from(told).read_exact(&mut code).and_then(|()| match i32::from_ne_bytes(code) {
+        0 => File::open(format!("/proc/{}/ns/net", child.pid)).map(OwnedFd::from),
+        code => Err(io::Error::from_raw_os_error(code)),
+    });
+    drop(release);
+    rustix::process::waitid(
+        rustix::process::WaitId::PidFd(child.pidfd.as_fd()),
+        rustix::process::WaitIdOptions::EXITED,
+    )?;
+    made
 }
 
 fn write_maps(pid: i32, uids: &[IdMapping], gids: &[IdMapping]) -> io::Result<OwnedFd> {

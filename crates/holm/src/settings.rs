@@ -9,6 +9,8 @@
 //! detach-keys = "ctrl-p,ctrl-q"
 //! pull = "missing"              # always, missing or never
 //! network = "bridge"            # of containers that name none; also none or host
+//! cni-config = "/etc/cni/net.d" # folders of CNI configurations, separated by colons
+//! cni-plugins = "/opt/cni/bin:/usr/lib/cni:/usr/libexec/cni"
 //! ```
 //!
 //! Reading costs one failed open where there is no file.
@@ -26,6 +28,11 @@ use crate::intent::environment::read_capped;
 const FILE_MAX_BYTES: u64 = 1 << 20;
 /// The system's settings file.
 pub const SYSTEM_FILE: &str = "/etc/holm/config.toml";
+
+/// Where CNI configurations are.
+const CNI_CONFIG: &str = "/etc/cni/net.d";
+/// Where CNI plugins are: the specification's own place, Debian's and Fedora's.
+const CNI_PLUGINS: &str = "/opt/cni/bin:/usr/lib/cni:/usr/libexec/cni";
 
 /// Where a setting came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +86,10 @@ pub struct Settings {
     pub pull: Setting<String>,
     /// The network of containers that name none.
     pub network: Setting<String>,
+    /// Folders of CNI configurations, separated by colons.
+    pub cni_config: Setting<String>,
+    /// Folders of CNI plugins, separated by colons.
+    pub cni_plugins: Setting<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -92,6 +103,8 @@ struct File {
     detach_keys: Option<String>,
     pull: Option<String>,
     network: Option<String>,
+    cni_config: Option<String>,
+    cni_plugins: Option<String>,
 }
 
 /// Reads the settings. `variable` is the environment.
@@ -191,6 +204,9 @@ fn resolve(globals: &Globals, variable: &dyn Fn(&str) -> Option<OsString>, files
         detach_keys: text(("detach-keys", &None), "HOLM_DETACH_KEYS", |f| &f.detach_keys, "ctrl-p,ctrl-q", &[])?,
         pull: text(("pull", &None), "HOLM_PULL", |f| &f.pull, "missing", &["always", "missing", "never"])?,
         network: text(("network", &None), "HOLM_NETWORK", |f| &f.network, holm_spec::network::DEFAULT_NETWORK, &[])?,
+        cni_config: text(("cni-config", &None), "HOLM_CNI_CONFIG", |f| &f.cni_config, CNI_CONFIG, &[])?,
+        // The name that every runtime of CNI takes it by.
+        cni_plugins: text(("cni-plugins", &None), "CNI_PATH", |f| &f.cni_plugins, CNI_PLUGINS, &[])?,
     })
 }
 
@@ -216,6 +232,14 @@ fn pick<T: Clone>(
 }
 
 impl Settings {
+    /// Where CNI configurations and plugins are. What is no absolute path is nothing.
+    pub fn cni_folders(&self) -> holm_network::cni::Folders {
+        let folders = |setting: &Setting<String>| {
+            setting.value.split(':').map(PathBuf::from).filter(|path| path.is_absolute()).collect()
+        };
+        holm_network::cni::Folders { config: folders(&self.cni_config), plugins: folders(&self.cni_plugins) }
+    }
+
     /// Every setting: name, value, origin.
     pub fn all(&self) -> Vec<(&'static str, String, String)> {
         let path = |setting: &Setting<PathBuf>| (setting.value.display().to_string(), setting.origin.to_string());
@@ -229,6 +253,8 @@ impl Settings {
             ("detach-keys", text(&self.detach_keys)),
             ("pull", text(&self.pull)),
             ("network", text(&self.network)),
+            ("cni-config", text(&self.cni_config)),
+            ("cni-plugins", text(&self.cni_plugins)),
         ]
         .map(|(name, (value, origin))| (name, value, origin))
         .to_vec()

@@ -52,6 +52,11 @@ pub struct Joined {
 }
 
 impl Joined {
+    /// A place that plugins gave, with ports that they translate.
+    pub(crate) fn plugged(endpoint: Endpoint, held: Vec<Held>) -> Self {
+        Self { networks: Vec::new(), endpoints: vec![endpoint], held, notes: Vec::new() }
+    }
+
     /// What it got, in the order asked.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints

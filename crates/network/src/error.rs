@@ -88,6 +88,18 @@ pub enum Error {
         /// A container, a program, or nobody that is known.
         owner: String,
     },
+    /// A CNI plugin failed.
+    #[error("cannot {verb} by CNI plugin `{plugin}` of network `{network}`: {why}")]
+    Plugin {
+        /// The verb that it was asked.
+        verb: &'static str,
+        /// Its file.
+        plugin: String,
+        /// The configuration.
+        network: String,
+        /// Its own words and code, or what it did instead of saying any.
+        why: String,
+    },
     /// The kernel refused a change.
     #[error("cannot {verb} `{object}`")]
     Kernel {

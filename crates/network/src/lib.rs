@@ -6,6 +6,7 @@
 mod attach;
 mod bridge;
 mod change;
+pub mod cni;
 pub mod dns;
 mod driver_option;
 mod error;

@@ -39,6 +39,7 @@ impl Networks {
         for network in self.roots.live_networks()? {
             found.extend(self.roots.endpoint(&network, container)?);
         }
+        found.extend(self.roots.cni_endpoint(container)?);
         found.sort_by(|a, b| a.link.len().cmp(&b.link.len()).then_with(|| a.link.cmp(&b.link)));
         Ok(found)
     }

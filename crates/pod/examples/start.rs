@@ -30,6 +30,7 @@ fn main() {
         run: folder.join("run"),
         cgroup_parent: "holm-example".into(),
         cgroup_driver: Default::default(),
+        cni: Default::default(),
     };
     let engine = Engine::open(roots).expect("roots");
     let image = ImageRoot { layers: vec![layer], ..ImageRoot::default() };

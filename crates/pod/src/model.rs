@@ -24,6 +24,8 @@ pub struct Roots {
     pub cgroup_parent: String,
     /// Who makes control groups.
     pub cgroup_driver: holm_container::cgroup::Driver,
+    /// Where CNI configurations and plugins are.
+    pub cni: holm_network::cni::Folders,
 }
 
 /// What the engine needs of an image. The caller holds the image store's pin from before it resolved the image until

@@ -188,7 +188,7 @@ pub(crate) fn joined_containers(spec: &ContainerSpec) -> Vec<&holm_spec::Contain
 /// without a capability. The group range cannot be mapped in a user namespace, so it is left alone there.
 fn sysctls(spec: &ContainerSpec) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
-    if matches!(spec.sandbox.network, NetworkMode::Path(_)) && !spec.security.privileged {
+    if matches!(spec.sandbox.network, NetworkMode::Path(_) | NetworkMode::Cni(_)) && !spec.security.privileged {
         all.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
         if spec.sandbox.userns == UserNamespaceMode::Host {
             all.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());

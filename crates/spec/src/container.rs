@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::network::{AttachmentSpec, PublishSpec};
+use crate::network::{AttachmentSpec, CniSpec, PublishSpec};
 use crate::oci::image::Healthcheck;
 use crate::oci::runtime::Rlimit;
 use crate::{ContainerId, Digest, Name};
@@ -182,8 +182,8 @@ pub enum NetworkMode {
     Path(PathBuf),
     /// A namespace of its own, joined to these networks of Holm's; the first one is the way out.
     Networks(Vec<AttachmentSpec>),
-    /// A namespace of its own, set up by the CNI plugins that the configuration of this name lists.
-    Cni(String),
+    /// A namespace of its own, set up by CNI plugins.
+    Cni(CniSpec),
 }
 
 impl NetworkMode {

@@ -122,6 +122,25 @@ impl AttachmentSpec {
     }
 }
 
+/// What a container asks of the CNI plugins that a configuration lists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CniSpec {
+    /// Name of the configuration.
+    pub name: Name,
+    /// These addresses, with or without a prefix.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ips: Vec<String>,
+    /// This hardware address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<MacAddress>,
+    /// Most bits per second towards it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress_bits: Option<u64>,
+    /// Most bits per second from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress_bits: Option<u64>,
+}
+
 /// A port of the host that leads to a port of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishSpec {

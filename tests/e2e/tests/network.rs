@@ -2,5 +2,6 @@
 
 mod network_attack;
 mod network_basic;
+mod network_cni;
 mod network_repair;
 mod probe;

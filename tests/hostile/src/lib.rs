@@ -11,7 +11,7 @@ use holm_spec::digest::Algorithm;
 pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 12] = [
     ("reference", reference, reference_seeds),
     ("manifest", manifest, manifest_seeds),
     ("config", config, config_seeds),
@@ -22,6 +22,8 @@ pub const TARGETS: [Target; 10] = [
     ("registries_conf", registries_conf, registries_conf_seeds),
     ("dns_query", dns_query, dns_query_seeds),
     ("dns_upstream_answer", dns_upstream_answer, dns_upstream_answer_seeds),
+    ("cni_config", cni_config, cni_config_seeds),
+    ("cni_result", cni_result, cni_result_seeds),
 ];
 
 /// An image reference; what parses is written back and parses to the same.
@@ -84,6 +86,19 @@ pub fn registries_conf(bytes: &[u8]) {
     }
 }
 
+/// A configuration of CNI plugins.
+pub fn cni_config(bytes: &[u8]) {
+    if let Ok(list) = holm_network::cni::read_config(bytes) {
+        let file = |plugin: &serde_json::Map<String, serde_json::Value>| plugin["type"].as_str().map(str::to_owned);
+        assert!(list.plugins.iter().all(|p| file(p).is_some_and(|name| !name.is_empty() && !name.contains('/'))));
+    }
+}
+
+/// What a CNI plugin says.
+pub fn cni_result(bytes: &[u8]) {
+    let _ = holm_network::cni::read_result(bytes);
+}
+
 /// A message from a container to the name server; no answer is longer than its sender takes, or answers an answer.
 pub fn dns_query(bytes: &[u8]) {
     use holm_network::dns::{Catalog, answer_alone, query::Query, wire::UDP_MAX};
@@ -130,6 +145,36 @@ fn dns_endpoint(network: &holm_spec::Name, last: u8) -> holm_spec::network::Endp
         "link": "eth0", "mac": "02:00:00:00:00:01", "addresses": [format!("10.8.0.{last}/24")],
     });
     serde_json::from_value(value).expect("an endpoint")
+}
+
+fn cni_config_seeds() -> Vec<Vec<u8>> {
+    let bridge = serde_json::json!({
+        "type": "bridge", "bridge": "cni0", "isDefaultGateway": true, "ipMasq": true, "capabilities": { "ips": true },
+        "ipam": { "type": "host-local", "ranges": [[{ "subnet": "10.1.0.0/16", "rangeStart": "10.1.1.0" }]] },
+    });
+    let list = serde_json::json!({
+        "cniVersion": "0.4.0", "cniVersions": ["1.0.0", "1.1.0"], "name": "net", "disableCheck": true, "plugins": [bridge],
+    });
+    let own = serde_json::json!({
+        "cniVersion": "1.1.0", "name": "pods", "type": "holm", "bridge": "cni7", "mtu": 1400, "ipMasq": true,
+        "ipam": { "subnet": "10.20.0.0/16", "rangeStart": "10.20.1.0", "rangeEnd": "10.20.1.255", "gateway": "10.20.0.1",
+                  "routes": [{ "dst": "0.0.0.0/0" }, { "dst": "fd00::/8", "gw": "fd00::1" }] },
+        "runtimeConfig": { "portMappings": [{ "hostPort": 80, "containerPort": 80, "protocol": "tcp", "hostIP": "::" }],
+                           "ips": ["10.20.1.7/16"], "mac": "02:00:00:00:00:01" },
+        "cni.dev/valid-attachments": [{ "containerID": "a", "ifname": "eth0" }],
+    });
+    [list, own].map(|value| value.to_string().into_bytes()).to_vec()
+}
+
+fn cni_result_seeds() -> Vec<Vec<u8>> {
+    let value = serde_json::json!({
+        "cniVersion": "1.0.0",
+        "interfaces": [{ "name": "cni0" }, { "name": "eth0", "mac": "02:00:00:00:00:09", "sandbox": "/proc/1/fd/3" }],
+        "ips": [{ "address": "10.1.0.9/16", "gateway": "10.1.0.1", "interface": 1 }, { "address": "fd00::9/64" }],
+        "routes": [{ "dst": "0.0.0.0/0" }],
+        "dns": { "nameservers": ["10.1.0.1"], "domain": "a", "search": ["b.test"], "options": ["ndots:2"] },
+    });
+    vec![value.to_string().into_bytes()]
 }
 
 fn dns_query_seeds() -> Vec<Vec<u8>> {

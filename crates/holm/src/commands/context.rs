@@ -32,6 +32,7 @@ impl Context {
                 "systemd" => holm_pod::CgroupDriver::Systemd,
                 _ => holm_pod::CgroupDriver::Cgroupfs,
             },
+            cni: self.settings.cni_folders(),
         }
     }
 

@@ -81,7 +81,7 @@ pub fn network(mode: &NetworkMode) -> String {
         NetworkMode::Container(id) => format!("container:{id}"),
         NetworkMode::Path(path) => format!("ns:{}", path.display()),
         NetworkMode::Networks(list) => list.iter().map(|a| a.network.as_str()).collect::<Vec<_>>().join(","),
-        NetworkMode::Cni(name) => format!("cni:{name}"),
+        NetworkMode::Cni(cni) => format!("cni:{}", cni.name),
     }
 }
 

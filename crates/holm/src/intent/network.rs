@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use holm_spec::container::NetworkMode;
-use holm_spec::network::{AttachmentSpec, DEFAULT_NETWORK, LINK_NAME_MAX, MacAddress, Protocol, PublishSpec};
+use holm_spec::network::{AttachmentSpec, CniSpec, DEFAULT_NETWORK, LINK_NAME_MAX, MacAddress, Protocol, PublishSpec};
 use ipnet::IpNet;
 
 use super::{Around, namespace};
@@ -23,7 +23,7 @@ pub fn mode(flags: &SandboxFlags, around: &Around) -> Result<NetworkMode, Failur
         [one] => match one.split_once(':') {
             Some(("container", name)) => Some((around.container)(name).map(NetworkMode::Container)?),
             Some(("ns", path)) => Some(namespace::namespace_path("--network", path).map(NetworkMode::Path)?),
-            Some(("cni", name)) => Some(NetworkMode::Cni(cni_name(name)?)),
+            Some(("cni", rest)) => return cni(flags, one, rest).map(NetworkMode::Cni),
             _ => None,
         },
         _ => None,
@@ -44,12 +44,47 @@ pub fn mode(flags: &SandboxFlags, around: &Around) -> Result<NetworkMode, Failur
     Ok(NetworkMode::Networks(attachments))
 }
 
-fn cni_name(name: &str) -> Result<String, Failure> {
-    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    if !name.is_empty() && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(good) {
-        return Ok(name.to_owned());
+/// `cni:NAME[:ip=ADDRESS,mac=ADDRESS,ingress=BITS,egress=BITS]`, and the flags that mean the same.
+fn cni(flags: &SandboxFlags, text: &str, rest: &str) -> Result<CniSpec, Failure> {
+    let bad = |why: &str| Failure::flag("--network", text, why);
+    let (name, options) = rest.split_once(':').unwrap_or((rest, ""));
+    let named = name.parse().map_err(|_| bad("the name of a CNI configuration has letters, digits and _ . - only"))?;
+    let mut found = CniSpec { name: named, ips: Vec::new(), mac: None, ingress_bits: None, egress_bits: None };
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option.split_once('=') {
+            Some(("ip" | "ip6", value)) => {
+                if value.parse::<IpNet>().is_err() && value.parse::<IpAddr>().is_err() {
+                    return Err(bad("ip must be an address, with or without a prefix"));
+                }
+                found.ips.push(value.to_owned());
+            }
+            Some(("mac", value)) => found.mac = Some(value.parse::<MacAddress>().map_err(|why| bad(&why))?),
+            Some(("ingress", value)) => found.ingress_bits = Some(bits(value).map_err(bad)?),
+            Some(("egress", value)) => found.egress_bits = Some(bits(value).map_err(bad)?),
+            _ => return Err(bad("an option must be one of ip, mac, ingress, egress")),
+        }
     }
-    Err(Failure::flag("--network", name, "the name of a CNI configuration has letters, digits and _ . - only"))
+    let mut asked = AttachmentSpec::to(found.name.clone());
+    add_flags(flags, &mut asked)?;
+    if !asked.aliases.is_empty() {
+        refuse_addresses(&SandboxFlags { ip: None, ip6: None, mac_address: None, ..flags.clone() }, "cni:NAME")?;
+    }
+    found.ips.extend(asked.ipv4.map(|ip| ip.to_string()).into_iter().chain(asked.ipv6.map(|ip| ip.to_string())));
+    found.mac = found.mac.or(asked.mac);
+    Ok(found)
+}
+
+/// Bits per second, with k, m or g for thousands, millions and milliards.
+fn bits(text: &str) -> Result<u64, &'static str> {
+    let unit = |factor: u64, digits: &str| digits.parse::<u64>().ok().and_then(|n| n.checked_mul(factor));
+    let lower = text.to_ascii_lowercase();
+    let found = match lower.strip_suffix(['k', 'm', 'g']) {
+        Some(digits) if lower.ends_with('k') => unit(1_000, digits),
+        Some(digits) if lower.ends_with('m') => unit(1_000_000, digits),
+        Some(digits) => unit(1_000_000_000, digits),
+        None => unit(1, &lower),
+    };
+    found.filter(|n| *n > 0).ok_or("a bandwidth is a number of bits per second, as 800k, 10m or 1g")
 }
 
 /// Flags that need a network of Holm's.

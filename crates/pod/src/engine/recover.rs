@@ -40,12 +40,27 @@ impl Engine {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(failed(e)),
         }
+        first = first.and(self.recover_plugged());
         let booted = self.roots.run.join(BOOTED);
         if rustix::fs::access(&booted, rustix::fs::Access::EXISTS).is_err() {
             first = first.and(self.recover_after_boot());
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
             let mark = || rustix::fs::open(&booted, flags, Mode::RUSR | Mode::WUSR);
             with_parents(&self.roots.run, mark).map_err(|e| Error::io("make", booted.display().to_string(), e))?;
+        }
+        first
+    }
+
+    /// Tells CNI plugins once more to undo what they could not when their container ended.
+    fn recover_plugged(&self) -> Result<(), Error> {
+        let mut first = Ok(());
+        for id in self.roots.networks().plugged()? {
+            match FolderLock::make_now(&self.roots.run_container(&id)) {
+                Ok(Some(lock)) => first = first.and(self.recover_held(&id, lock)),
+                // Its supervisor is responsible.
+                Ok(None) => {}
+                Err(e) => first = first.and(Err(e)),
+            }
         }
         first
     }
@@ -75,6 +90,7 @@ impl Engine {
         let parent = record.as_ref().ok().and_then(|r| r.spec.sandbox.cgroup_parent.clone());
         self.kill_group(id, parent.as_deref(), &state)?;
         self.roots.networks().release_all(id)?;
+        self.roots.networks().unplug(id)?;
         match record {
             // A removal or a creation that was cut short.
             Err(_) => {

@@ -1,6 +1,6 @@
 //! Starting the container's first process: facts, plan, volumes, files, control group, process, record.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use holm_container::cgroup::Cgroup;
@@ -20,11 +20,11 @@ use crate::owner::Owners;
 use crate::plan::{Facts, host_name, plan};
 use crate::{Error, volume};
 
-/// Turns "a new user namespace" into "this one", which is held open until the process is in it.
-fn join_user_namespace(oci: &mut Spec, users: &OwnedFd) {
+/// Turns "a new namespace" into "this one", which is held open until the process is in it.
+fn join_namespace(oci: &mut Spec, kind: NamespaceKind, fd: BorrowedFd<'_>) {
     let Some(linux) = &mut oci.linux else { return };
-    for namespace in linux.namespaces.iter_mut().filter(|n| n.kind == NamespaceKind::User) {
-        namespace.path = Some(format!("/proc/self/fd/{}", users.as_raw_fd()).into());
+    for namespace in linux.namespaces.iter_mut().filter(|n| n.kind == kind) {
+        namespace.path = Some(format!("/proc/self/fd/{}", fd.as_raw_fd()).into());
     }
 }
 
@@ -43,6 +43,7 @@ impl Supervisor {
     fn boot_on_networks(&mut self, size: Option<ConsoleSize>) -> Result<i32, Error> {
         let owners = Owners::of(&self.roots, &self.record.spec);
         let users = self.user_namespace(owners)?;
+        self.plug_network(users.as_ref().map(AsFd::as_fd))?;
         let rootfs = self.rootfs(users.as_ref().zip(owners.mapping()))?;
         let (mut facts, fillable) = self.facts(&rootfs)?;
         let host_name = host_name(&self.record.spec, &facts);
@@ -52,7 +53,10 @@ impl Supervisor {
         let group_path = self.group_path();
         let mut oci = plan(&self.record.spec, &self.record.image_config, &facts, &group_path)?;
         if let Some(users) = &users {
-            join_user_namespace(&mut oci, users);
+            join_namespace(&mut oci, NamespaceKind::User, users.as_fd());
+        }
+        if let Some(netns) = self.attached.as_ref().and_then(network::Attached::netns) {
+            join_namespace(&mut oci, NamespaceKind::Network, netns);
         }
         if let Some(process) = &mut oci.process {
             process.console_size = size.filter(|_| process.terminal);
@@ -199,7 +203,7 @@ impl Supervisor {
                 // Not where a folder of the host's is among them: it is free by the time the end is told.
                 hold_mounts: spec.auto_remove && spec.mounts.iter().all(|m| m.kind == MountKind::Tmpfs),
             },
-            self.attached.is_some().then_some(&mut connect),
+            self.attached.as_ref().is_some_and(|a| a.netns().is_none()).then_some(&mut connect),
         )
         .map_err(|e: StartError| self.failed(chain(&e), e.exit_code()))?;
         if let Some(master) = init.console.take() {

@@ -35,6 +35,10 @@ pub(super) struct OfNetworks {
     pub servers: Vec<IpAddr>,
     /// The host's address as it sees it.
     pub host: Option<IpAddr>,
+    /// Search domains, for those who name none.
+    pub search: Vec<String>,
+    /// Resolver options, for those who name none.
+    pub options: Vec<String>,
 }
 
 /// A file of the three.
@@ -178,8 +182,8 @@ fn resolv_conf(spec: &ContainerSpec, of_host: &str, networks: &OfNetworks) -> St
         let replaced = match line.split_ascii_whitespace().next() {
             // Where names are served the server asks them itself.
             Some("nameserver") => !sandbox.dns.is_empty() && networks.servers.is_empty(),
-            Some("search" | "domain") => !sandbox.dns_search.is_empty(),
-            Some("options") => !sandbox.dns_options.is_empty(),
+            Some("search" | "domain") => !sandbox.dns_search.is_empty() || !networks.search.is_empty(),
+            Some("options") => !sandbox.dns_options.is_empty() || !networks.options.is_empty(),
             _ => false,
         };
         if !replaced {
@@ -190,12 +194,15 @@ fn resolv_conf(spec: &ContainerSpec, of_host: &str, networks: &OfNetworks) -> St
     for server in sandbox.dns.iter().filter(|_| networks.servers.is_empty()) {
         text.push_str(&format!("nameserver {server}\n"));
     }
-    let search: Vec<&str> = sandbox.dns_search.iter().map(String::as_str).filter(|s| *s != ".").collect();
+    let asked = |own: &'_ [String], given: &'_ [String]| if own.is_empty() { given.to_vec() } else { own.to_vec() };
+    let (search, options) =
+        (asked(&sandbox.dns_search, &networks.search), asked(&sandbox.dns_options, &networks.options));
+    let search: Vec<&str> = search.iter().map(String::as_str).filter(|s| *s != ".").collect();
     if !search.is_empty() {
         text.push_str(&format!("search {}\n", search.join(" ")));
     }
-    if !sandbox.dns_options.is_empty() {
-        text.push_str(&format!("options {}\n", sandbox.dns_options.join(" ")));
+    if !options.is_empty() {
+        text.push_str(&format!("options {}\n", options.join(" ")));
     }
     text
 }

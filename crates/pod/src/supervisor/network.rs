@@ -6,10 +6,11 @@
 mod change;
 
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use holm_container::StartError;
+use holm_network::cni::CniRequest;
 use holm_network::{JoinRequest, Joined, KeeperLink, Networks, relay};
 use holm_spec::container::{ContainerSpec, NetworkMode};
 use holm_spec::network::PublishSpec;
@@ -39,16 +40,30 @@ pub(super) struct Attached {
     ports: Option<OwnedFd>,
     /// The process that passes it on.
     relay: Option<i32>,
+    /// What CNI plugins made, instead of Holm's own networks.
+    plugged: Option<Plugged>,
+}
+
+/// A network namespace that CNI plugins set up. It is held open until they have taken it back.
+#[derive(Debug)]
+struct Plugged {
+    netns: OwnedFd,
+    dns: holm_network::cni::Dns,
 }
 
 impl Attached {
     fn new(joined: Joined) -> Self {
-        Self { joined, keeper: None, ports: None, relay: None }
+        Self { joined, keeper: None, ports: None, relay: None, plugged: None }
     }
 
     /// The end of the keeper, as long as there is one.
     pub(super) fn keeper(&self) -> Option<BorrowedFd<'_>> {
         self.keeper.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The namespace that the container is to join, where it was made before.
+    pub(super) fn netns(&self) -> Option<BorrowedFd<'_>> {
+        self.plugged.as_ref().map(|p| p.netns.as_fd())
     }
 
     /// The ports, unless somebody looks after them already.
@@ -59,10 +74,15 @@ impl Attached {
     /// What goes into the container's files.
     pub(super) fn files(&self) -> OfNetworks {
         let endpoints = self.joined.endpoints();
+        let dns = self.plugged.as_ref().map(|p| p.dns.clone()).unwrap_or_default();
+        // Name servers of the container's own go before what plugins know.
+        let plugged = dns.servers.iter().filter(|_| endpoints.iter().all(|e| e.dns.is_empty()));
         OfNetworks {
             addresses: endpoints.iter().flat_map(|e| e.addresses.iter().map(|a| a.addr())).collect(),
-            servers: self.joined.name_servers(),
+            servers: self.joined.name_servers().into_iter().chain(plugged.copied()).collect(),
             host: endpoints.iter().flat_map(|e| e.gateways.iter().copied()).next(),
+            search: dns.search,
+            options: dns.options,
         }
     }
 
@@ -133,6 +153,30 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Makes a network namespace and has CNI plugins set it up, where the container's network is theirs. `users` owns it.
+    pub(super) fn plug_network(&mut self, users: Option<BorrowedFd<'_>>) -> Result<(), Error> {
+        let spec = &self.record.spec;
+        let NetworkMode::Cni(cni) = &spec.sandbox.network else { return Ok(()) };
+        let ports = wanted_ports(spec, &exposed(&self.record.image_config));
+        let netns = holm_container::namespace::network_namespace(users)
+            .map_err(|e| Error::io("make a network namespace for", self.id.short(), e))?;
+        let request = CniRequest {
+            container: &self.id,
+            name: spec.name.as_str(),
+            spec: cni,
+            ports: &ports,
+            dns: &servers(spec),
+            search: &spec.sandbox.dns_search,
+            options: &spec.sandbox.dns_options,
+            folders: &self.roots.cni,
+        };
+        // Good as long as this process lives, whatever becomes of those in the namespace.
+        let path = format!("/proc/{}/fd/{}", rustix::process::getpid().as_raw_pid(), netns.as_raw_fd());
+        let (joined, dns) = self.roots.networks().plug(&request, &path)?;
+        self.attached = Some(Attached { plugged: Some(Plugged { netns, dns }), ..Attached::new(joined) });
+        Ok(())
+    }
+
     /// Connects the namespace of the process that was just made.
     pub(super) fn connect_networks(roots: &Roots, attached: Option<&Attached>, pid: i32) -> Result<(), StartError> {
         let Some(attached) = attached else { return Ok(()) };
@@ -145,8 +189,10 @@ impl Supervisor {
     pub(super) fn attend_networks(&mut self) {
         let networks = self.roots.networks();
         let Some(attached) = &mut self.attached else { return };
-        // Without a keeper names are not served; the next command or the next look starts one.
-        attached.keeper = networks.keeper_link().ok();
+        if attached.plugged.is_none() {
+            // Without a keeper names are not served; the next command or the next look starts one.
+            attached.keeper = networks.keeper_link().ok();
+        }
         // A port that cannot be watched is still translated by the firewall.
         let _ = attached.watch_ports();
     }
@@ -202,7 +248,10 @@ impl Supervisor {
         if let Some(pid) = attached.relay {
             let _ = holm_sys::process::kill(pid, rustix::process::Signal::KILL.as_raw());
         }
-        let _ = self.roots.networks().release(&self.id, attached.joined.endpoints());
+        let _ = match attached.plugged {
+            Some(_) => self.roots.networks().unplug(&self.id),
+            None => self.roots.networks().release(&self.id, attached.joined.endpoints()),
+        };
         self.emit_networks("disconnect", &attached.joined);
     }
 

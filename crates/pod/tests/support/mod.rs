@@ -44,6 +44,7 @@ impl World {
             run: folder.path().join("run"),
             cgroup_parent: parent,
             cgroup_driver: Default::default(),
+            cni: Default::default(),
         };
         let mut image = ImageRoot { layers: vec![layer.clone()], ..ImageRoot::default() };
         image.config.env = Some(vec!["PATH=/bin".into(), "FROM_IMAGE=yes".into(), "NOT_SET".into()]);
