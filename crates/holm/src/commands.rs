@@ -3,6 +3,7 @@
 //! Owns the order of things at the start of the program. `main` is the only place that decides the exit code.
 
 mod attach;
+mod cni;
 mod commit;
 mod context;
 mod copy;
@@ -37,7 +38,10 @@ pub(crate) type Outcome = Result<u8, Failure>;
 
 /// The whole program.
 pub fn main() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if cni::is_meant(std::env::args_os().next().as_deref(), &arguments) {
+        arguments.insert(0, "cni".into());
+    }
     // First of all, before any state: what enters a container must not run from a file that can be written.
     if args::wanted_path(&arguments).last().is_some_and(|entry| entry.enters_containers())
         && let Err(error) = holm_sys::exe::protect()
@@ -117,6 +121,7 @@ fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::SystemDf(flags) => system::usage(context, &flags),
         Command::SystemPrune(flags) => system::prune(context, &flags),
         Command::SystemBoot(flags) => system::boot(context, &flags),
+        Command::Cni(_) => cni::cni(context),
         Command::Completions(flags) => system::completions(&flags),
         Command::Man(flags) => system::man(&flags),
         Command::VolumeCreate(flags) => volume::create(context, &flags),

@@ -57,6 +57,11 @@ impl Joined {
         Self { networks: Vec::new(), endpoints: vec![endpoint], held, notes: Vec::new() }
     }
 
+    /// The one place that was asked for, and its network.
+    pub(crate) fn only(&mut self) -> Option<(&NetworkSpec, &mut Endpoint)> {
+        self.networks.first().zip(self.endpoints.first_mut())
+    }
+
     /// What it got, in the order asked.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
@@ -219,6 +224,11 @@ impl Networks {
             match firewall::add(&mut socket, &entries) {
                 // Somebody flushed the ruleset. The records say all that belongs in it, these entries included.
                 Err(refusal) if firewall::is_missing(&refusal) => self.repair()?,
+                // Nobody holds a socket for a port that `holm cni` published; the map says that it is somebody's.
+                Err(refusal) if refusal.is(Errno::BUSY) || refusal.is(Errno::EXIST) => {
+                    let kernels = || Error::kernel("add elements to", "table inet holm", refusal);
+                    return Err(port::conflict(&self.roots, endpoints)?.unwrap_or_else(kernels));
+                }
                 other => other.map_err(|e| Error::kernel("add elements to", "table inet holm", e))?,
             }
         }

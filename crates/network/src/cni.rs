@@ -12,6 +12,7 @@
 
 mod cache;
 mod config;
+pub mod plugin;
 mod result;
 mod run;
 mod runtime;

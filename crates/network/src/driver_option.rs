@@ -10,6 +10,16 @@ use crate::store::NetworkRequest;
 /// Smallest and largest MTU. *Source*: RFC 791 (68), RFC 8200 (1280 with IPv6); the kernel's own limit for veth.
 const MTU: (u32, u32) = (68, 65_535);
 
+/// Whether what leaves the network has the host's address; true where absent.
+const MASQUERADE: &str = "masquerade";
+const DOCKERS_MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
+
+/// Whether what leaves a network gets the host's address.
+pub(crate) fn masquerades(network: &holm_spec::network::NetworkSpec) -> bool {
+    let asked = network.options.get(MASQUERADE).or_else(|| network.options.get(DOCKERS_MASQUERADE));
+    asked.is_none_or(|value| value != "false")
+}
+
 /// What the options come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DriverOptions {
@@ -37,6 +47,9 @@ pub(crate) fn read(request: &NetworkRequest) -> Result<DriverOptions, Error> {
                     "private" => Isolation::Private,
                     _ => return Err(bad("it must be l2, routed or private")),
                 }
+            }
+            (MASQUERADE | DOCKERS_MASQUERADE, Driver::Bridge) => {
+                value.parse::<bool>().map_err(|_| bad("it must be true or false"))?;
             }
             ("dns", Driver::Bridge) => {
                 options.names = value.parse().map_err(|_| bad("it must be true or false"))?;

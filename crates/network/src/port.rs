@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-use holm_spec::network::{Protocol, PublishSpec, PublishedPort};
+use holm_spec::network::{Endpoint, Protocol, PublishSpec, PublishedPort};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
@@ -115,6 +115,23 @@ fn bind(address: IpAddr, port: u16, protocol: Protocol) -> Result<(OwnedFd, u16)
     let bound = rustix::net::getsockname(&socket)?;
     let port = SocketAddr::try_from(bound).map_or(port, |address| address.port());
     Ok((socket, port))
+}
+
+/// The first port of these endpoints that another endpoint has too.
+pub(crate) fn conflict(roots: &Roots, endpoints: &[Endpoint]) -> Result<Option<Error>, Error> {
+    for network in roots.live_networks()? {
+        for other in roots.endpoints_of(&network)? {
+            let mut wanted = endpoints.iter().filter(|e| e.container != other.container).flat_map(|e| &e.ports);
+            let same =
+                |p: &&PublishedPort| other.ports.iter().any(|o| o.host_port == p.host_port && o.protocol == p.protocol);
+            if let Some(port) = wanted.find(same) {
+                let owner = format!("container `{}`", other.name);
+                let address = port.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+                return Ok(Some(Error::PortTaken { port: port.host_port, protocol: port.protocol, address, owner }));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Who has a port, as far as is known here.

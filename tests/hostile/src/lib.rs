@@ -86,12 +86,13 @@ pub fn registries_conf(bytes: &[u8]) {
     }
 }
 
-/// A configuration of CNI plugins.
+/// A configuration of CNI plugins, and one of Holm's own plugin.
 pub fn cni_config(bytes: &[u8]) {
     if let Ok(list) = holm_network::cni::read_config(bytes) {
         let file = |plugin: &serde_json::Map<String, serde_json::Value>| plugin["type"].as_str().map(str::to_owned);
         assert!(list.plugins.iter().all(|p| file(p).is_some_and(|name| !name.is_empty() && !name.contains('/'))));
     }
+    let _ = holm_network::cni::plugin::Conf::read(bytes);
 }
 
 /// What a CNI plugin says.

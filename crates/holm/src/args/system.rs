@@ -56,6 +56,10 @@ pub struct SystemBoot {
     pub print_unit: bool,
 }
 
+/// Flags of `cni`: it is asked by environment and input.
+#[derive(Args, Clone, Debug)]
+pub struct Cni {}
+
 /// Flags of `completions`.
 #[derive(Args, Clone, Debug)]
 pub struct Completions {

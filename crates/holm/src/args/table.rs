@@ -93,6 +93,7 @@ pub enum Command {
     ImagePrune(lifecycle::Prune),
     Login(image::Login),
     Logout(image::Logout),
+    Cni(system::Cni),
     Completions(system::Completions),
     Man(system::Man),
 }

@@ -56,7 +56,7 @@ pub(crate) fn of_network(network: &NetworkSpec) -> Vec<Entry> {
         let (first, last) = (subnet.subnet.network(), subnet.subnet.broadcast());
         let near = Element::new(link().address(first)).to(link().address(last)).noted(note.clone());
         entries.push(inet(of_family(v4, ("near4", "near6")), near));
-        if !network.internal {
+        if !network.internal && crate::driver_option::masquerades(network) {
             let mut ends = Element::range(Key::new().address(first), behind(last).map(|a| Key::new().address(a)));
             ends[0].comment.clone_from(&note);
             let set = of_family(v4, ("masquerade4", "masquerade6"));

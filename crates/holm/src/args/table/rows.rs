@@ -256,6 +256,15 @@ const SYSTEM_BOOT: Entry = row!(
     "Start the containers that a restart policy wants running, after a boot",
     "holm system boot\nholm system boot --print-unit > /etc/systemd/system/holm.service"
 );
+
+const CNI: Entry = row!(
+    "cni",
+    [],
+    System,
+    Cni(system::Cni),
+    "Be a CNI plugin: give other runtimes' containers Holm's networks",
+    "holm cni < network.json\nholm cni < /dev/null"
+);
 const COMPLETIONS: Entry = row!(
     "completions",
     ["completion"],
@@ -399,6 +408,7 @@ static ENTRIES: &[Entry] = &[
     EVENTS,
     INFO,
     VERSION,
+    CNI,
     COMPLETIONS,
     MAN,
     CONTAINER,
