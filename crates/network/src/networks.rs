@@ -44,9 +44,12 @@ impl Networks {
         Ok(found)
     }
 
-    /// Every endpoint of every network that is up.
+    /// Every endpoint of every network that is up, and what CNI plugins gave.
     pub fn all_endpoints(&self) -> Result<Vec<Endpoint>, Error> {
         let mut found = Vec::new();
+        for container in self.plugged()? {
+            found.extend(self.roots.cni_endpoint(&container)?);
+        }
         for network in self.roots.live_networks()? {
             found.extend(self.roots.endpoints_of(&network)?);
         }

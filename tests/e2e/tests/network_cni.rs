@@ -140,7 +140,9 @@ fn a_chain_of_plugins_gives_address_names_ports_and_bandwidth_and_leaves_nothing
     wait_until("the port answers", Duration::from_secs(10), || {
         curl(&place.host, &format!("http://{HOST_V4}:8080/")).text() == "I am web"
     });
-    place.host.command("curl", ["-s", "-m", "5", "http://127.0.0.1:8080/"]).ok().says("I am web");
+    for url in ["http://127.0.0.1:8080/", "http://[::1]:8080/"] {
+        place.host.command("curl", ["-s", "-m", "5", url]).ok().says("I am web");
+    }
     assert!(place.host.command("tc", ["qdisc", "show"]).ok().stdout.contains("qdisc tbf"), "bandwidth is limited");
     assert_eq!(place.leases(), ["10.88.7.9"]);
     place.holm(&["restart", "-t", "1", "web"]).ok();

@@ -207,6 +207,42 @@ fn containers_of_both_reach_each_other_and_survive_a_flush_of_the_ruleset() {
 }
 
 #[test]
+fn both_families_and_a_part_of_a_subnet_are_had_without_a_way_out() {
+    let place = Place::new();
+    let netns = Netns::new(&place.host, 6);
+    let mut conf = place.conf("1.1.0");
+    conf["isDefaultGateway"] = false.into();
+    conf["ipam"] = json!({"ranges": [
+        [{"subnet": "10.21.0.0/16", "rangeStart": "10.21.9.0", "rangeEnd": "10.21.9.255", "gateway": "10.21.0.7"}],
+        [{"subnet": "fd00:21::/64"}],
+    ]});
+    let result = place.call("ADD", "a", &netns.path(), "eth0", &conf).ok().json();
+    assert_eq!(result["ips"].as_array().expect("addresses").len(), 2);
+    let shown = netns.command(&["ip", "addr", "show", "eth0"]).ok();
+    shown.mentions("inet 10.21.9.").mentions("inet6 fd00:21::");
+    netns.command(&["ip", "route"]).ok().omits("default");
+    netns.command(&["ping", "-c", "1", "-W", "3", "10.21.0.7"]).ok();
+    let other = with(conf.clone(), "ipam", json!({"subnet": "10.22.0.0/16"}));
+    let refused = place.call("ADD", "b", &netns.path(), "eth1", &other).fails(1);
+    assert_eq!(error(&refused).0, 7, "the network is there and has another subnet");
+    place.call("DEL", "a", &netns.path(), "eth0", &conf).ok();
+    place.host.assert_clean();
+}
+
+#[test]
+fn of_many_calls_for_one_interface_one_makes_it() {
+    let place = Place::new();
+    let netns = Netns::new(&place.host, 7);
+    let conf = place.conf("1.0.0");
+    let calls: Vec<_> = (0..8).map(|_| place.call("ADD", "a", &netns.path(), "eth0", &conf).start()).collect();
+    let codes: Vec<i32> = calls.into_iter().map(|call| call.finish().exit_code()).collect();
+    assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");
+    netns.command(&["ip", "addr", "show", "eth0"]).ok().mentions("10.20.0.");
+    place.call("DEL", "a", &netns.path(), "eth0", &conf).ok();
+    place.host.assert_clean();
+}
+
+#[test]
 fn a_bridge_of_somebody_elses_is_left_alone() {
     let place = Place::new();
     let netns = Netns::new(&place.host, 5);

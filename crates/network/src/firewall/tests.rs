@@ -10,6 +10,8 @@ fn a_network_fills_the_sets_of_its_families() {
     let mut net = network("n", "10.9.0.0/24");
     let all = of_network(&net);
     assert_eq!(names(&all), ["bridges", "samenet", "gateway4", "gateways4", "near4", "masquerade4", "masquerade4"]);
+    net.options.insert("masquerade".to_owned(), "false".to_owned());
+    assert!(!names(&of_network(&net)).contains(&"masquerade4"), "it keeps its addresses");
     net.internal = true;
     let all = of_network(&net);
     assert!(names(&all).contains(&"internal") && !names(&all).contains(&"masquerade4"));

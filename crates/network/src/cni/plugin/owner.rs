@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use holm_spec::ContainerId;
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Roots, record};
@@ -47,15 +49,28 @@ impl Roots {
         record::read(&self.cni_owners().join(id.as_str()))
     }
 
-    pub(super) fn write_cni_owner(&self, id: &ContainerId, owner: &Owner) -> Result<(), Error> {
-        record::make_folder(&self.cni_owners())?;
-        record::write(&self.cni_owners(), id.as_str(), owner)
+    /// Writes whose interface it is, unless that is written: gives whether it was not. Only one of two calls can.
+    pub(super) fn claim_cni_owner(&self, id: &ContainerId, owner: &Owner) -> Result<bool, Error> {
+        let folder = self.cni_owners();
+        record::make_folder(&folder)?;
+        // Whole before it has its name, and with a name of this process's own before that.
+        let own = format!("{id}.{}", std::process::id());
+        record::write(&folder, &own, owner)?;
+        let (own, path) = (folder.join(own), folder.join(id.as_str()));
+        let named = rustix::fs::renameat_with(CWD, &own, CWD, &path, RenameFlags::NOREPLACE);
+        match named {
+            Ok(()) => Ok(true),
+            Err(e) => {
+                let _ = rustix::fs::unlink(&own);
+                if e == Errno::EXIST { Ok(false) } else { Err(Error::io("write", path.display().to_string(), e)) }
+            }
+        }
     }
 
     pub(super) fn remove_cni_owner(&self, id: &ContainerId) -> Result<(), Error> {
         let path = self.cni_owners().join(id.as_str());
         match rustix::fs::unlink(&path) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(e) => Err(Error::io("remove", path.display().to_string(), e)),
         }
     }

@@ -118,8 +118,9 @@ pub(super) fn add(networks: &Networks, called: &Called, conf: &Conf) -> Result<V
         let what = format!("cannot make interface `{}` of container `{}`", called.ifname, called.container);
         Err(Failed::new(code::EXISTS, what, why))
     };
+    let made_before = "it was made and not deleted since";
     if networks.roots.cni_owner(&id)?.is_some() {
-        return exists("it was made and not deleted since");
+        return exists(made_before);
     }
     let failed = |e| Error::io("find link", &called.ifname, e);
     if route::link_index(&mut open_inside(netns.as_fd())?, &called.ifname).map_err(failed)?.is_some() {
@@ -132,7 +133,9 @@ pub(super) fn add(networks: &Networks, called: &Called, conf: &Conf) -> Result<V
         config: conf.name.clone(),
         network: spec.name.to_string(),
     };
-    networks.roots.write_cni_owner(&id, &owner)?;
+    if !networks.roots.claim_cni_owner(&id, &owner)? {
+        return exists(made_before);
+    }
     let made = make(networks, called, conf, &id, netns.as_fd());
     made.inspect_err(|_| {
         // The first error is the one to report; DEL, which must follow, finds what is left.
