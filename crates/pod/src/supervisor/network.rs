@@ -157,7 +157,7 @@ impl Supervisor {
     pub(super) fn plug_network(&mut self, users: Option<BorrowedFd<'_>>) -> Result<(), Error> {
         let spec = &self.record.spec;
         let NetworkMode::Cni(cni) = &spec.sandbox.network else { return Ok(()) };
-        let ports = wanted_ports(spec, &exposed(&self.record.image_config));
+        let ports = wanted_ports(spec, &exposed(&self.record.image_config, spec));
         let netns = holm_container::namespace::network_namespace(users)
             .map_err(|e| Error::io("make a network namespace for", self.id.short(), e))?;
         let request = CniRequest {
