@@ -78,12 +78,13 @@ fn bad_values_name_flag_value_reason_and_remedy() {
          1 to 128 characters\nhint: --name web-1\n",
     );
     check(
-        "create|-p|80:80|a",
+        "create|-p|80:x|a",
         125,
         "",
-        "error: cannot use -p: this version has no networks yet\nhint: --network host shares the host's network, ports \
-         included\n",
+        "error: cannot use `80:x` for --publish\ncaused by: `x` is no port: they go from 1 to 65535\nhint: -p 8080:80, -p \
+         127.0.0.1:8080:80/tcp or -p 53:53/udp\n",
     );
+    check("run|--network|container:x|--expose|0|a", 125, "", "error: cannot find container `x`\n");
     check(
         "run|--security-opt|seccomp=%/none.json|a",
         125,
@@ -127,7 +128,7 @@ fn what_is_not_there_is_named() {
         "inspect|nope",
         1,
         "[]\n",
-        "error: cannot find `nope`: there is no container, image or volume of that name\n",
+        "error: cannot find `nope`: there is no container, image, volume or network of that name\n",
     );
     check("image|inspect|nope", 1, "[]\n", "error: cannot find image `nope`\n…");
     check("rmi|nope", 1, "", "error: cannot find image `nope`\n…");

@@ -335,15 +335,22 @@ fn devices_and_security() {
 fn namespaces_and_network() {
     let db = "db".repeat(32);
     check(
-        "--network|container:db|--pid|host|--ipc|shareable|--uts|host|--cgroupns|host|-h|box.example|--domainname|nis|a",
+        "--network|container:db|--pid|host|--ipc|shareable|--uts|host|--cgroupns|host|a",
         &[
             ("/sandbox/network", json!({"mode": "container", "from": db})),
             ("/sandbox/pid/mode", json!("host")),
             ("/sandbox/ipc/mode", json!("private")),
             ("/sandbox/uts/mode", json!("host")),
             ("/sandbox/cgroupns/mode", json!("host")),
+        ],
+    );
+    check(
+        "--network|none|-h|box.example|--domainname|nis|--expose|80-81/udp|--expose|7|-P|a",
+        &[
             ("/sandbox/hostname", json!("box.example")),
             ("/sandbox/domainname", json!("nis")),
+            ("/sandbox/exposed", json!(["80/udp", "81/udp", "7/tcp"])),
+            ("/sandbox/publish_all", json!(true)),
         ],
     );
     check(
@@ -369,9 +376,11 @@ fn namespaces_and_network() {
     );
     check("--userns|auto:size=1000|a", &[("/sandbox/userns/from/size", json!(1000))]);
     refused("--userns|auto:size=200000|a", "--userns", "200000 free ids");
-    refused("--network|bridge|a", "--network", "no networks yet");
-    refused("-p|80:80|a", "-p", "no networks yet");
-    refused("-P|a", "-P", "no networks yet");
+    refused("--network|web|--network|web|a", "--network", "named twice");
+    refused("--network|web|--network|host|a", "--network", "together with others");
+    refused("-p|80:99999|a", "--publish", "no port");
+    refused("--expose|0|a", "--expose", "no port");
+    refused("--network|container:db|--dns|1.1.1.1|a", "--dns", "is shared");
     refused("--pid|nope|a", "--pid", "no such mode");
     refused("-h|-x|a", "--hostname", "letters");
     refused("--dns|nope|a", "--dns", "address");

@@ -69,7 +69,7 @@ impl Networks {
             let mut socket = firewall::open()?;
             firewall::add(&mut socket, &entries).map_err(|e| Error::kernel("add elements to", "table inet holm", e))?;
         }
-        if !changed.host_link.is_empty() {
+        if !changed.host_link.is_empty() && !changed.ports.is_empty() {
             let mut batch = Batch::new();
             bridge::set_port(&mut batch, network, &changed);
             open_route()?.send(&mut batch).map_err(|e| Error::kernel("set up link", &changed.host_link, e))?;

@@ -88,7 +88,8 @@ impl Networks {
         self.list_made()
     }
 
-    fn list_made(&self) -> Result<Vec<NetworkSpec>, Error> {
+    /// The networks that have a record, by name; none is made for it.
+    pub fn list_made(&self) -> Result<Vec<NetworkSpec>, Error> {
         let mut names = record::names(&self.roots.networks())?;
         names.sort_unstable();
         let mut found = Vec::new();

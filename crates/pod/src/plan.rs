@@ -118,7 +118,8 @@ pub(crate) fn plan(spec: &ContainerSpec, image: &RunConfig, facts: &Facts, cgrou
 
 /// The host name inside: what was asked, the host's where its network or UTS namespace is shared, else the short id.
 pub(crate) fn host_name(spec: &ContainerSpec, facts: &Facts) -> String {
-    let shared = matches!(spec.sandbox.network, NetworkMode::Host) || matches!(spec.sandbox.uts, NamespaceMode::Host);
+    let shared = matches!(spec.sandbox.network, NetworkMode::Host | NetworkMode::Container(_))
+        || matches!(spec.sandbox.uts, NamespaceMode::Host);
     match &spec.sandbox.hostname {
         Some(name) => name.clone(),
         None if shared && !facts.host_name.is_empty() => facts.host_name.clone(),

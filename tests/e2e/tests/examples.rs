@@ -14,7 +14,10 @@ fn workspace() -> PathBuf {
 
 /// Roots where `alpine` is an image, and `holm` on the path is the program under test.
 fn place() -> Scratch {
-    let scratch = Scratch::with_busybox();
+    placed(Scratch::with_busybox())
+}
+
+fn placed(scratch: Scratch) -> Scratch {
     scratch.holm(["tag", BUSYBOX, "alpine"]).ok();
     let programs = scratch.make_folder("programs");
     std::os::unix::fs::symlink(holm_binary(), programs.join("holm")).expect("name the program");

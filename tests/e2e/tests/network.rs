@@ -4,5 +4,6 @@ mod network_attack;
 mod network_basic;
 mod network_cni;
 mod network_cni_plugin;
+mod network_commands;
 mod network_repair;
 mod probe;

@@ -49,6 +49,7 @@ impl Scene {
     fn finish(self) {
         self.scratch.holm(["rm", "-f", "victim", "attacker"]).ok();
         self.host.assert_clean();
+        drop(self.scratch);
     }
 }
 

@@ -58,7 +58,7 @@ impl NetHost {
     }
 
     /// What puts a command into the host.
-    pub(crate) fn prefix(&self) -> [String; 2] {
+    pub fn prefix(&self) -> [String; 2] {
         ["nsenter".to_owned(), format!("--net=/run/netns/{}", self.name)]
     }
 

@@ -96,7 +96,7 @@ fn describe_network(engine: &Engine, name: &str) -> Result<Value, Failure> {
     }
     let networks = engine.networks();
     let spec = networks.find(name).map_err(holm_pod::Error::from)?;
-    let endpoints = networks.endpoints(spec.name.as_str()).map_err(holm_pod::Error::from)?;
+    let endpoints = engine.network_members(spec.name.as_str()).map_err(Failure::from)?;
     Ok(network::inspect(&spec, &endpoints))
 }
 

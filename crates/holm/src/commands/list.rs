@@ -95,7 +95,7 @@ impl<'a> Wanted<'a> {
             ancestors.push(id.unwrap_or_else(|_| name.to_owned()));
         }
         let networks = match filters.last("network") {
-            Some(_) => engine.networks().list().map_err(holm_pod::Error::from)?,
+            Some(_) => engine.networks().list_made().map_err(holm_pod::Error::from)?,
             None => Vec::new(),
         };
         Ok(Self { filters, ancestors, networks, before_ns: made("before")?, since_ns: made("since")? })

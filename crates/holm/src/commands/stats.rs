@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use holm_pod::{Container, Engine};
+use holm_spec::container::NetworkMode;
 use serde_json::{Value, json};
 
 use super::Outcome;
@@ -39,6 +40,7 @@ struct Reading {
     pids: u64,
     read_bytes: u64,
     write_bytes: u64,
+    network: Option<(u64, u64)>,
 }
 
 struct Sample {
@@ -97,6 +99,7 @@ fn samples(context: &Context, engine: &Engine, flags: &Stats) -> Result<Vec<Samp
             pids: stats.pids.current,
             read_bytes: stats.block.read_bytes,
             write_bytes: stats.block.write_bytes,
+            network: network_bytes(&container),
         });
         Sample { container, reading, at: Instant::now() }
     };
@@ -117,6 +120,7 @@ fn row(sample: &Sample, older: Option<&Sample>, host_memory: u64, no_trunc: bool
         let passed = u64::try_from(sample.at.duration_since(old.at).as_nanos()).ok()?;
         Some(quantity::percent(used, passed))
     });
+    let (received, sent) = reading.network.unwrap_or_default();
     let limit = reading.memory_limit_bytes.filter(|limit| *limit < host_memory).unwrap_or(host_memory);
     json!({
         "BlockIO": format!("{} / {}", quantity::decimal_short(reading.read_bytes),
@@ -127,8 +131,24 @@ fn row(sample: &Sample, older: Option<&Sample>, host_memory: u64, no_trunc: bool
         "MemPerc": format!("{:.2}%", quantity::percent(reading.memory_bytes, limit)),
         "MemUsage": format!("{} / {}", quantity::binary(reading.memory_bytes), quantity::binary(limit)),
         "Name": spec.name.as_str(),
-        "NetIO": "0B / 0B",
+        "NetIO": format!("{} / {}", quantity::decimal_short(received), quantity::decimal_short(sent)),
         "PIDs": reading.pids.to_string(),
+    })
+}
+
+/// Bytes received and sent over the links of a container's own network namespace, loopback left out. The host's is nobody's.
+fn network_bytes(container: &Container) -> Option<(u64, u64)> {
+    let shared = matches!(container.spec.sandbox.network, NetworkMode::Host);
+    let pid = Some(container.state.pid).filter(|pid| *pid > 0 && !shared)?;
+    std::fs::read_to_string(format!("/proc/{pid}/net/dev")).ok().map(|table| of_links(&table))
+}
+
+/// The sums of a table of links. *Source*: proc(5): name, a colon, eight numbers of what came and eight of what went.
+fn of_links(table: &str) -> (u64, u64) {
+    let links = table.lines().filter_map(|line| line.split_once(':')).filter(|(name, _)| name.trim() != "lo");
+    links.fold((0, 0), |(received, sent), (_, numbers)| {
+        let number = |at: usize| numbers.split_ascii_whitespace().nth(at).and_then(|n| n.parse::<u64>().ok());
+        (received + number(0).unwrap_or(0), sent + number(8).unwrap_or(0))
     })
 }
 
@@ -138,4 +158,15 @@ pub fn host_memory_bytes() -> u64 {
     let total = table.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kib = total.and_then(|text| text.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
     kib.map_or(0, |kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn bytes_of_all_links_but_loopback_are_summed() {
+        let table = "Inter-|   Receive  |  Transmit\n face |bytes packets|bytes packets\n\
+                     \u{20}   lo: 9 1 0 0 0 0 0 0 9 1 0 0 0 0 0 0\n  eth0: 100 2 0 0 0 0 0 0 30 1 0 0 0 0 0 0\n\
+                     eth1:5 1 0 0 0 0 0 0 7 1 0 0 0 0 0 0\n";
+        assert_eq!(super::of_links(table), (105, 37));
+    }
 }

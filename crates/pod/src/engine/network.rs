@@ -5,10 +5,11 @@
 use holm_network::{Hold, NetworkRequest, Networks};
 use holm_spec::ContainerId;
 use holm_spec::container::{ContainerSpec, NetworkMode};
-use holm_spec::network::{AttachmentSpec, DEFAULT_NETWORK, Driver, NetworkSpec};
+use holm_spec::network::{AttachmentSpec, DEFAULT_NETWORK, Driver, Endpoint, NetworkSpec};
 use holm_spec::protocol::{Reply, Request};
 
 use super::Engine;
+use crate::layout::FolderLock;
 use crate::{Error, Event, PruneReport, event};
 
 /// Docker's word for a driver.
@@ -57,9 +58,38 @@ impl Engine {
             }
             _ => Ok(()),
         };
-        let network = self.networks().remove(text, &refer)?;
+        let network = match self.networks().remove(text, &refer) {
+            Err(holm_network::Error::InUse { network, .. }) if self.await_leavers(&network)? => {
+                self.networks().remove(text, &refer)?
+            }
+            other => other?,
+        };
         event::emit(&self.roots.run, &[event_of("destroy", &network)]);
         Ok(network)
+    }
+
+    /// Waits for containers that are removed already and just leaving the network: the end of a `--rm` container is told before
+    /// its networks are released. Gives whether there was one.
+    fn await_leavers(&self, network: &str) -> Result<bool, Error> {
+        let mut any = false;
+        for endpoint in self.network_endpoints(network)?.1 {
+            any = true;
+            if let Some(lock) = FolderLock::wait(&self.roots.run_container(&endpoint.container))? {
+                self.recover_held(&endpoint.container, lock)?;
+            }
+        }
+        Ok(any)
+    }
+
+    /// Who is on a network: containers that are there, and those that are removed already and just leaving.
+    fn network_endpoints(&self, network: &str) -> Result<(Vec<Endpoint>, Vec<Endpoint>), Error> {
+        let all = self.networks().endpoints(network)?;
+        Ok(all.into_iter().partition(|endpoint| self.roots.container(&endpoint.container).exists()))
+    }
+
+    /// The containers that are on a network now.
+    pub fn network_members(&self, network: &str) -> Result<Vec<Endpoint>, Error> {
+        self.network_endpoints(network).map(|(members, _)| members)
     }
 
     /// Name of a container that names the network, and whether it runs; one that runs before others.
@@ -86,7 +116,7 @@ impl Engine {
     /// Removes the networks that no container names, but those to `keep` and the default one.
     pub fn network_prune(&self, keep: &dyn Fn(&NetworkSpec) -> bool) -> Result<PruneReport, Error> {
         let mut report = PruneReport::default();
-        for network in self.networks().list()? {
+        for network in self.networks().list_made()? {
             if network.name.as_str() == DEFAULT_NETWORK || keep(&network) {
                 continue;
             }

@@ -7,7 +7,7 @@ use holm_container::cgroup::Cgroup;
 use holm_container::rootfs::{Rootfs, Upper};
 use holm_container::seccomp::Program;
 use holm_container::{Create, StartError, namespace, user};
-use holm_spec::container::{MountKind, NamespaceMode, NetworkMode, Profile, RestartPolicy, UserNamespaceMode};
+use holm_spec::container::{MountKind, Profile, RestartPolicy, UserNamespaceMode};
 use holm_spec::oci::runtime::{ConsoleSize, IdMapping, NamespaceKind, Resources, Spec};
 use holm_spec::state::Status;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -120,12 +120,6 @@ impl Supervisor {
         let spec = &self.record.spec;
         let user = spec.user.as_deref().or(self.record.image_config.user.as_deref());
         let user = user::resolve(rootfs, user, &spec.group_add).map_err(|e| self.failed(chain(&e), 125))?;
-        let shares_name =
-            matches!(spec.sandbox.network, NetworkMode::Host) || matches!(spec.sandbox.uts, NamespaceMode::Host);
-        let host_name = match shares_name {
-            true => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            false => String::new(),
-        };
         let facts = Facts {
             user,
             sources: found.paths,
@@ -135,7 +129,7 @@ impl Supervisor {
             devices: source::devices(spec)?,
             block_devices: source::block_devices(&spec.limits),
             thermal_throttle: if spec.security.privileged { Vec::new() } else { source::thermal_throttle() },
-            host_name,
+            host_name: source::host_name(&self.roots, spec),
             selinux: !spec.security.selinux.is_empty() && std::path::Path::new("/sys/fs/selinux/enforce").exists(),
         };
         Ok((facts, found.fillable))

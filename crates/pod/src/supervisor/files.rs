@@ -1,6 +1,7 @@
 //! `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` of a container: made anew in its folder at every start.
 
 mod change;
+mod share;
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -59,6 +60,9 @@ pub(super) fn provide(
     owners: Owners,
     networks: &OfNetworks,
 ) -> Result<Vec<&'static str>, Error> {
+    if let NetworkMode::Container(other) = &spec.sandbox.network {
+        return share::provide(folder, other, spec);
+    }
     let host_network = spec.sandbox.network == NetworkMode::Host;
     let networked = matches!(spec.sandbox.network, NetworkMode::Networks(_) | NetworkMode::Cni(_));
     let of_host = |path: &str| if host_network { read(path) } else { String::new() };

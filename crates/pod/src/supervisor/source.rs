@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use holm_container::rootfs::open_in_root;
-use holm_spec::container::{ContainerSpec, DeviceSpec, MountKind, MountSpec};
+use holm_spec::container::{ContainerSpec, DeviceSpec, MountKind, MountSpec, NamespaceMode, NetworkMode};
 use rustix::fs::OFlags;
 use std::os::fd::AsFd;
 
@@ -167,6 +167,23 @@ pub(super) fn pids(roots: &Roots, spec: &ContainerSpec) -> BTreeMap<String, i32>
             (state.status.is_live() && state.pid > 0).then(|| (id.to_string(), state.pid))
         })
         .collect()
+}
+
+/// The host name of who the container shares its network or its name with; empty where it shares neither.
+pub(super) fn host_name(roots: &Roots, spec: &ContainerSpec) -> String {
+    let hosts = |spec: &ContainerSpec| {
+        matches!(spec.sandbox.network, NetworkMode::Host) || matches!(spec.sandbox.uts, NamespaceMode::Host)
+    };
+    let of_host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    match &spec.sandbox.network {
+        _ if hosts(spec) => of_host(),
+        NetworkMode::Container(id) => match roots.read_record(id) {
+            Ok(other) if hosts(&other.spec) && other.spec.sandbox.hostname.is_none() => of_host(),
+            Ok(other) => other.spec.sandbox.hostname.unwrap_or_else(|| id.short().to_owned()),
+            Err(_) => String::new(),
+        },
+        _ => String::new(),
+    }
 }
 
 /// The folders that tell how hot a CPU ran, a side channel.

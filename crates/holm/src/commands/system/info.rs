@@ -12,6 +12,7 @@ use crate::args::system::Info;
 use crate::commands::context::Context;
 use crate::commands::{Outcome, stats};
 use crate::error::Failure;
+use crate::format::network::driver;
 use crate::format::quantity;
 use crate::output;
 
@@ -39,6 +40,16 @@ fn document(context: &Context) -> Result<Value, Failure> {
     let engine = context.engine()?;
     let containers = engine.list().map_err(Failure::from)?;
     let count = |wanted: fn(&Container) -> bool| containers.iter().filter(|container| wanted(container)).count();
+    let networks: Vec<Value> = engine
+        .networks()
+        .list_made()
+        .map_err(holm_pod::Error::from)?
+        .iter()
+        .map(|network| {
+            let subnets: Vec<String> = network.subnets.iter().map(|s| s.subnet.to_string()).collect();
+            json!({"Name": network.name.as_str(), "Driver": driver(network.driver), "Link": network.link, "Subnets": subnets})
+        })
+        .collect();
     let uname = rustix::system::uname();
     let cgroup = cgroup_version();
     let driver = match context.settings.cgroup_driver.value.as_str() {
@@ -63,6 +74,10 @@ fn document(context: &Context) -> Result<Value, Failure> {
         "DockerRootDir": context.settings.data_root.value.display().to_string(),
         "RunRoot": context.settings.run_root.value.display().to_string(),
         "LoggingDriver": "json-file",
+        "Networks": networks,
+        "Plugins": {"Network": ["bridge", "cni", "host", "macvlan", "null"], "Volume": ["local"], "Log": ["json-file", "none"]},
+        "IPv4Forwarding": forwards("ipv4/ip_forward"),
+        "IPv6Forwarding": forwards("ipv6/conf/all/forwarding"),
         "CgroupDriver": driver,
         "CgroupVersion": cgroup,
         "KernelVersion": uname.release().to_string_lossy(),
@@ -74,6 +89,11 @@ fn document(context: &Context) -> Result<Value, Failure> {
         "SecurityOptions": security_options(),
         "Settings": settings,
     }))
+}
+
+/// Whether the kernel passes packets on.
+fn forwards(name: &str) -> bool {
+    std::fs::read_to_string(Path::new("/proc/sys/net").join(name)).is_ok_and(|text| text.trim() == "1")
 }
 
 /// `1`, `2`, or `1` for a hybrid: there the limits are in v1. *Source*: cgroups(7); the magic of a cgroup2 mount.
@@ -133,6 +153,15 @@ fn text(value: &Value) -> String {
         "Security: {}",
         options.iter().map(|o| o.trim_start_matches("name=")).collect::<Vec<_>>().join(" ")
     );
+    let on = |name: &str| if value[name] == true { "on" } else { "off" };
+    let _ = writeln!(out, "Forwarding: IPv4 {}, IPv6 {}", on("IPv4Forwarding"), on("IPv6Forwarding"));
+    let _ = writeln!(out, "Networks:");
+    for network in value["Networks"].as_array().into_iter().flatten() {
+        let part = |name: &str| crate::error::printable(network[name].as_str().unwrap_or_default());
+        let subnets: Vec<&str> =
+            network["Subnets"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let _ = writeln!(out, " {}: {} {} {}", part("Name"), part("Driver"), part("Link"), subnets.join(" "));
+    }
     let _ = writeln!(out, "Name: {}", field("Name"));
     let _ = writeln!(out, "Settings:");
     for setting in value["Settings"].as_array().into_iter().flatten() {

@@ -75,7 +75,7 @@ const REPAIR: Entry = row!(
     System,
     NetworkRepair(network::NetworkRepair),
     "Put back what others took out of the firewall",
-    "holm network repair\nholm network repair && holm network ports"
+    "holm network repair\nholm network repair --log-level debug"
 );
 
 pub(super) const PORT: Entry = row!(
