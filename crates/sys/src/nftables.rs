@@ -153,6 +153,13 @@ impl Transaction {
         self
     }
 
+    /// Makes a table that is the socket's own: nobody else changes it, and it goes when the socket is closed, however its
+    /// process ends. *Kernel*: 5.12. *Source*: linux/netfilter/nf_tables.h, `NFT_TABLE_F_OWNER`.
+    pub fn owned_table(&mut self, table: Table<'_>) -> &mut Self {
+        self.add(kind::NEW_TABLE, table.family, flag::CREATE | flag::EXCL).attr_str(1, table.name).attr_be32(2, 2);
+        self
+    }
+
     /// Deletes a table with all that is in it. *Errors*: `ENOENT` where there is none.
     pub fn delete_table(&mut self, table: Table<'_>) -> &mut Self {
         self.add(kind::DEL_TABLE, table.family, 0).attr_str(1, table.name);
