@@ -8,6 +8,7 @@ pub mod create;
 pub mod image;
 pub mod lifecycle;
 pub mod network;
+pub mod network_path;
 pub mod system;
 mod table;
 pub mod volume;

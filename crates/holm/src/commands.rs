@@ -16,6 +16,7 @@ mod inspect;
 mod lifecycle;
 mod list;
 mod network;
+mod network_path;
 mod port;
 mod progress;
 mod registry;
@@ -138,6 +139,7 @@ fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::NetworkPorts(flags) => port::ports(context, &flags),
         Command::NetworkRepair(_) => port::repair(context),
         Command::Port(flags) => port::port(context, &flags),
+        Command::NetworkPath(flags) => network_path::path(context, &flags),
         Command::Pull(flags) => registry::pull(context, &flags),
         Command::Push(flags) => registry::push(context, &flags),
         Command::Login(flags) => registry::login(&flags),

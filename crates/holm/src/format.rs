@@ -5,6 +5,7 @@ pub mod image;
 pub mod inspect;
 pub mod list;
 pub mod network;
+pub mod path;
 pub mod port;
 pub mod quantity;
 pub mod table;

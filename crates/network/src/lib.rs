@@ -16,6 +16,7 @@ mod keeper;
 mod lease;
 mod live;
 mod networks;
+pub mod path;
 mod port;
 mod published;
 mod record;

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use clap::ArgMatches;
 
-use super::{container, create, image, lifecycle, network, system, volume};
+use super::{container, create, image, lifecycle, network, network_path, system, volume};
 
 pub use rows::entries;
 
@@ -94,6 +94,7 @@ pub enum Command {
     Login(image::Login),
     Logout(image::Logout),
     Cni(system::Cni),
+    NetworkPath(network_path::NetworkPath),
     Completions(system::Completions),
     Man(system::Man),
 }

@@ -2,6 +2,7 @@
 
 mod image;
 mod network;
+mod network_path;
 
 use clap::{Args, FromArgMatches};
 

@@ -3,7 +3,7 @@
 use clap::{Args, FromArgMatches};
 
 use super::super::{Action, Command, Entry, Topic, network, row};
-use super::group;
+use super::{group, network_path};
 
 const CREATE: Entry = row!(
     "create",
@@ -90,8 +90,8 @@ pub(super) const PORT: Entry = row!(
 pub(super) const NETWORK: Entry = group(
     "network",
     &ENTRIES,
-    "Networks: create ls inspect rm prune connect disconnect ports repair",
+    "Networks: create ls inspect rm prune connect disconnect ports repair path",
     "holm network create web\nholm network ls",
 );
 
-static ENTRIES: [Entry; 9] = [CREATE, LS, INSPECT, RM, PRUNE, CONNECT, DISCONNECT, PORTS, REPAIR];
+static ENTRIES: [Entry; 10] = [CREATE, LS, INSPECT, RM, PRUNE, CONNECT, DISCONNECT, PORTS, REPAIR, network_path::PATH];
