@@ -221,9 +221,15 @@ impl Networks {
         let entries: Vec<_> = pairs().flat_map(|(n, e)| firewall::of_endpoint(n, e)).collect();
         if !entries.is_empty() {
             let mut socket = firewall::open()?;
+            // Shared, so that no repair that has read the records before these were there replaces the tables afterwards.
+            let lock = self.roots.lock_shared()?;
             match firewall::add(&mut socket, &entries) {
                 // Somebody flushed the ruleset. The records say all that belongs in it, these entries included.
-                Err(refusal) if firewall::is_missing(&refusal) => self.repair()?,
+                Err(refusal) if firewall::is_missing(&refusal) => {
+                    drop(lock);
+                    let _alone = self.roots.lock_alone()?;
+                    self.repair()?;
+                }
                 // Nobody holds a socket for a port that `holm cni` published; the map says that it is somebody's.
                 Err(refusal) if refusal.is(Errno::BUSY) || refusal.is(Errno::EXIST) => {
                     let kernels = || Error::kernel("add elements to", "table inet holm", refusal);

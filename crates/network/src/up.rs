@@ -119,17 +119,37 @@ impl Networks {
 
     /// Looks whether the firewall is whole, and repairs it where it is not. Gives whether it was.
     pub fn verify(&self) -> Result<bool, Error> {
-        if self.roots.live_networks()?.is_empty() {
+        if self.is_whole()? {
             return Ok(true);
-        }
-        let mut socket = firewall::open()?;
-        if firewall::is_whole(&mut socket) {
-            let specs = self.all_live()?.into_iter().map(|(spec, _)| spec);
-            let bridges: Vec<NetworkSpec> = specs.filter(|spec| spec.driver == Driver::Bridge).collect();
-            return firewall::let_through(&mut socket, &bridges).map(|changed| changed.is_empty());
         }
         let _lock = self.roots.lock_alone()?;
         self.repair().map(|()| false)
+    }
+
+    /// As [`Networks::verify`], without waiting: `None` where somebody is just changing networks. The keeper must not wait
+    /// for one who may be waiting for it.
+    pub(crate) fn verify_if_free(&self) -> Result<Option<bool>, Error> {
+        if self.is_whole()? {
+            return Ok(Some(true));
+        }
+        match self.roots.try_lock_alone()? {
+            Some(_lock) => self.repair().map(|()| Some(false)),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the tables are as they should be, where any are needed; foreign chains are seen to on the way.
+    fn is_whole(&self) -> Result<bool, Error> {
+        let specs = self.all_live()?.into_iter().map(|(spec, _)| spec);
+        let bridges: Vec<NetworkSpec> = specs.filter(|spec| spec.driver == Driver::Bridge).collect();
+        if bridges.is_empty() {
+            return Ok(true);
+        }
+        let mut socket = firewall::open()?;
+        if !firewall::is_whole(&mut socket) {
+            return Ok(false);
+        }
+        firewall::let_through(&mut socket, &bridges).map(|_| true)
     }
 
     /// Takes a network down if nobody is on it and nobody is just joining. Gives whether it is down.

@@ -109,8 +109,10 @@ impl<'a> Keeper<'a> {
         self.take_down_idle();
         if self.verify_at.is_some_and(|at| at <= Instant::now()) {
             self.verify_at = None;
-            // What cannot be repaired now is tried again with the next change.
-            let _ = self.networks.verify();
+            // What cannot be repaired is tried again with the next change; what somebody is just changing, a little later.
+            if matches!(self.networks.verify_if_free(), Ok(None)) {
+                self.verify_at = Some(Instant::now() + AGAIN);
+            }
         }
         false
     }
