@@ -145,6 +145,12 @@ fn a_chain_of_plugins_gives_address_names_ports_and_bandwidth_and_leaves_nothing
     }
     assert!(place.host.command("tc", ["qdisc", "show"]).ok().stdout.contains("qdisc tbf"), "bandwidth is limited");
     assert_eq!(place.leases(), ["10.88.7.9"]);
+    let shown = |field: &str| place.scratch.inspect("web", &format!("{{{{.NetworkSettings.Networks.plugs.{field}}}}}"));
+    assert_eq!(
+        [shown("IPAddress"), shown("Gateway"), shown("MacAddress")],
+        ["10.88.7.9", "10.88.0.1", "02:00:00:00:07:09"]
+    );
+    place.holm(&["port", "web"]).ok().mentions("8080");
     place.holm(&["restart", "-t", "1", "web"]).ok();
     wait_until("the port answers again", Duration::from_secs(10), || {
         curl(&place.host, &format!("http://{HOST_V4}:8080/")).text() == "I am web"

@@ -2,7 +2,7 @@
 
 use holm_pod::Container;
 use holm_spec::container::NetworkMode;
-use holm_spec::network::{AttachmentSpec, Endpoint};
+use holm_spec::network::{AttachmentSpec, Endpoint, NetworkSpec};
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
@@ -21,10 +21,16 @@ pub fn settings(container: &Container, facts: &Facts) -> Value {
         NetworkMode::Host => drop(networks.insert("host".to_owned(), pseudo("host"))),
         NetworkMode::Networks(list) => {
             for attachment in list {
-                networks.insert(attachment.network.to_string(), place(container, attachment, facts));
+                let network = (facts.network)(attachment.network.as_str());
+                networks.insert(attachment.network.to_string(), place(container, attachment, network, facts));
             }
         }
-        NetworkMode::Container(_) | NetworkMode::Path(_) | NetworkMode::Cni(_) => {}
+        // None of Holm's, though one may have the same name.
+        NetworkMode::Cni(cni) => {
+            let attachment = AttachmentSpec { mac: cni.mac, ..AttachmentSpec::to(cni.name.clone()) };
+            networks.insert(cni.name.to_string(), place(container, &attachment, None, facts));
+        }
+        NetworkMode::Container(_) | NetworkMode::Path(_) => {}
     }
     let key = match mode {
         NetworkMode::Path(path) => path.display().to_string(),
@@ -39,6 +45,7 @@ pub fn settings(container: &Container, facts: &Facts) -> Value {
     // The old fields at the top are those of the first network.
     let first = match mode {
         NetworkMode::Networks(list) => list.first().and_then(|a| networks.get(a.network.as_str())).cloned(),
+        NetworkMode::Cni(cni) => networks.get(cni.name.as_str()).cloned(),
         _ => None,
     };
     let first = first.unwrap_or_else(empty);
@@ -77,13 +84,12 @@ fn pseudo(name: &str) -> Value {
 }
 
 /// One container's place on one network; addresses are there while it runs.
-fn place(container: &Container, attachment: &AttachmentSpec, facts: &Facts) -> Value {
+fn place(container: &Container, attachment: &AttachmentSpec, network: Option<NetworkSpec>, facts: &Facts) -> Value {
     let mut value = empty();
     if !attachment.aliases.is_empty() {
         value["Aliases"] = attachment.aliases.clone().into();
     }
     value["IPAMConfig"] = ipam(attachment);
-    let network = (facts.network)(attachment.network.as_str());
     if let Some(network) = &network {
         value["NetworkID"] = network.id.as_str().into();
     }
@@ -98,7 +104,8 @@ fn place(container: &Container, attachment: &AttachmentSpec, facts: &Facts) -> V
     value["DNSNames"] = names(container, endpoint).into();
     let gateway = |v4: bool| {
         let subnets = network.iter().flat_map(|n| &n.subnets);
-        let found = subnets.filter_map(|s| s.gateway).find(|g| g.is_ipv4() == v4);
+        let given = endpoint.gateways.iter().copied().filter(|_| network.is_none());
+        let found = subnets.filter_map(|s| s.gateway).chain(given).find(|g| g.is_ipv4() == v4);
         found.map_or_else(String::new, |g| g.to_string())
     };
     let of = |v4: bool| endpoint.addresses.iter().find(|a| a.addr().is_ipv4() == v4);
