@@ -6,7 +6,9 @@ use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use holm_kit::{BUSYBOX, HOST_V4, NetHost, OUTSIDE_V4, OUTSIDE_V6, Output, Scratch, wait_until};
+use holm_kit::{BUSYBOX, HOST_V4, NetHost, OUTSIDE_V4, OUTSIDE_V6, Output, Scratch, kill, wait_until};
+
+use crate::network_repair::keeper;
 
 /// Networks `blue` and `red`, as far as a test needs them.
 fn with_networks(host: &NetHost, names: &[&[&str]]) -> Scratch {
@@ -378,6 +380,46 @@ fn a_host_link_taken_off_its_bridge_or_unknown_to_the_sender_filter_is_told() {
     stops(told, "link", &reason, "holm network repair");
     scratch.holm(["network", "repair"]).ok();
     path(&host, &scratch, &["web", "db:80"]).ok();
+    end(&host, &scratch);
+}
+
+#[test]
+fn a_container_whose_links_others_made_is_found_by_its_own_addresses() {
+    let host = NetHost::new();
+    let scratch = Scratch::on(&host);
+    web(&scratch, "db", &["--network", "none"]);
+    let pid = scratch.inspect("db", "{{.State.Pid}}");
+    let add = ["link", "add", "other", "type", "veth", "peer", "name", "eth0", "netns", &pid];
+    host.command("ip", add).ok();
+    host.command("ip", ["address", "add", "198.51.100.1/24", "dev", "other"]).ok();
+    host.command("ip", ["link", "set", "other", "up"]).ok();
+    inside(&scratch, "db", &["ip", "address", "add", "198.51.100.2/24", "dev", "eth0"]);
+    inside(&scratch, "db", &["ip", "link", "set", "eth0", "up"]);
+    let told = path(&host, &scratch, &["host", "db:80"]).ok();
+    told.mentions("198.51.100.2, which is not of a network of Holm's").mentions("listens on [::]:80/tcp");
+    let told = path(&host, &scratch, &["host", "db:81"]);
+    stops(told, "socket", "nothing listens on 81/tcp in `db`", "holm network path host db:80");
+    path(&host, &scratch, &["db", "198.51.100.1"]).ok().mentions("eth0 is up with 198.51.100.2/24");
+    end(&host, &scratch);
+}
+
+#[test]
+fn a_name_server_that_says_nothing_any_more_is_told() {
+    let host = NetHost::new();
+    let scratch = with_networks(&host, &[&["blue"]]);
+    idle(&scratch, "web", &["--network", "blue"]);
+    web(&scratch, "db", &["--network", "blue"]);
+    let keeper = keeper(&host).expect("a keeper");
+    kill(keeper, 19);
+    let told = path(&host, &scratch, &["web", "db:80"]);
+    stops(told, "name", "the name server 10.120.0.1:53 did not answer `web` within 2 s", "holm network inspect blue");
+    kill(keeper, 18);
+    path(&host, &scratch, &["web", "db:80"]).ok();
+    kill(keeper, 9);
+    // Supervisors start another.
+    wait_until("names are back", Duration::from_secs(10), || {
+        scratch.holm(["network", "path", "--timeout", "1", "web", "db:80"]).run().exit_code() == 0
+    });
     end(&host, &scratch);
 }
 

@@ -11,7 +11,7 @@ fn rules(host: &NetHost) -> String {
 }
 
 /// PID of the keeper on this host.
-fn keeper(host: &NetHost) -> Option<i32> {
+pub(crate) fn keeper(host: &NetHost) -> Option<i32> {
     use std::os::unix::fs::MetadataExt;
     let own = std::fs::metadata(host.netns()).ok()?.ino();
     let is_keeper = |pid: &i32| {

@@ -1,6 +1,7 @@
 //! Which address a packet is sent to, and who has it: published ports are followed to their container.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
 
 use holm_spec::ContainerId;
 use holm_spec::network::{Endpoint, NetworkSpec, Protocol, PublishedPort};
@@ -8,7 +9,7 @@ use holm_sys::route::Route;
 use ipnet::IpNet;
 
 use super::lookup::{self, Asker, Namesakes};
-use super::namespace::Inside;
+use super::namespace::{self, Inside};
 use super::probe::Kind;
 use super::report::{Hop, Place};
 use super::{Life, Member, Question, Target};
@@ -177,12 +178,27 @@ fn of_container(
         let on = scene.having(found).map_or("", |(spec, _)| spec.name.as_str());
         return Ok((found, Some(Hop::ok(Place::Name, looked_at, format!("{found} on `{on}`")))));
     }
+    let inside = if places.is_empty() { addresses_inside(member) } else { Vec::new() };
+    if let Some(found) = families.iter().find_map(|v4| inside.iter().find(|a| a.is_ipv4() == *v4)) {
+        let found_there = format!("{found}, which is not of a network of Holm's");
+        return Ok((*found, Some(Hop::ok(Place::Name, format!("addresses in `{name}`"), found_there))));
+    }
     let reason = match places.is_empty() {
         true => format!("`{name}` is on no network"),
         false => format!("`{name}` has no address of the family asked for"),
     };
     let hint = if places.is_empty() { "holm run --network bridge …" } else { "holm network create --ipv6 NAME" };
     Err(Hop::stop(Place::Name, looked_at, reason).hint(hint))
+}
+
+/// Addresses of a container whose links somebody else made, such as a CNI plugin.
+fn addresses_inside(member: &Member) -> Vec<IpAddr> {
+    let Some(netns) = member.pid.and_then(|pid| namespace::of(pid).ok()) else { return Vec::new() };
+    let Ok(inside) = namespace::gather(Some(netns.as_fd()), Ipv4Addr::LOCALHOST.into(), None) else {
+        return Vec::new();
+    };
+    let own = inside.addresses.iter().map(|a| a.address);
+    own.filter(|a| !a.is_loopback() && !namespace::is_link_local(*a)).collect()
 }
 
 fn namesakes(scene: &Scene, question: &Question, name: &str) -> Namesakes {

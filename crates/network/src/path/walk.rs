@@ -315,6 +315,13 @@ impl Walk<'_> {
         all.iter().find(|m| m.name == endpoint.name).or(all.first()).copied()
     }
 
+    /// A target whose links are not of a network of Holm's.
+    fn foreign(&self) -> Option<(&Member, i32)> {
+        let Target::Container(at) = self.question.to else { return None };
+        let member = self.question.members.get(at).filter(|m| !m.on_host && self.scene.of(&m.owner).is_empty())?;
+        Some((member, member.pid?))
+    }
+
     /// The target's side.
     fn far(&self, goal: &Goal, links: &[Link], report: &mut Report) -> Result<(), Error> {
         let (end, kind) = goal.end;
@@ -340,6 +347,11 @@ impl Walk<'_> {
                 }
             }
             Holder::Elsewhere => {
+                if let Some((member, pid)) = self.foreign() {
+                    let all = listen::gather(Some(pid));
+                    report.hops.push(listen::judge(&all, kind, end, Some(&member.name), from));
+                    return Ok(());
+                }
                 if let Some(network) = self.scene.networks.iter().find(|n| namespace::holds(&n.subnets, goal.to)) {
                     let name = &network.name;
                     let reason = format!("no container has the address {} of network `{name}`", goal.to);
@@ -364,7 +376,7 @@ impl Walk<'_> {
         if let (Some(reason), Outcome::Silence(_) | Outcome::Refused(_)) = (silent, tested.outcome) {
             return Hop::stop(Place::Answer, looked_at, reason).hint(format!("ip neighbour show {to}"));
         }
-        let known = !matches!(goal.holder, Holder::Elsewhere);
+        let known = !matches!(goal.holder, Holder::Elsewhere) || self.foreign().is_some();
         match (tested.outcome, kind) {
             (Outcome::Answered(after), Kind::Tcp(_)) => {
                 Hop::ok(Place::Answer, looked_at, format!("made in {:.1} ms", after.as_secs_f64() * 1e3))
