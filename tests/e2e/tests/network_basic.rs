@@ -142,6 +142,8 @@ fn a_port_can_be_open_to_some_only() {
     let outside =
         |port: &str| host.outside_command("curl", ["-s", "-m", "2", &format!("http://{HOST_V4}:{port}/")]).run();
     outside("8082").ok().says("I am web");
+    // Whoever looks after the host still reads its rules.
+    host.command("nft", ["list", "ruleset"]).ok().mentions("allowed4");
     for closed in ["8083", "8084", "8085"] {
         let output = outside(closed);
         assert!(output.exit_code() != 0 && output.stdout.is_empty(), "{closed}: {output}");

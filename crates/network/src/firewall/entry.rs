@@ -153,12 +153,13 @@ fn allowed(port: &PublishedPort, v4: bool, note: &str) -> Vec<Entry> {
     for link in links {
         for source in &sources {
             let base = || Key::new().protocol(port.protocol.number()).port(port.host_port);
-            let (first, last) = match link {
-                Some(name) => (base().link(name), base().link(name)),
-                None => (base().link(""), base().last_link()),
+            // Two sets: a range that begins with no name at all is more than some versions of `nft` can list.
+            let (set, base) = match link {
+                Some(name) => (of_family(v4, ("allowedon4", "allowedon6")), base().link(name)),
+                None => (of_family(v4, ("allowed4", "allowed6")), base()),
             };
-            let element = Element::new(first.address(source.network())).to(last.address(source.broadcast()));
-            entries.push(inet(of_family(v4, ("allowed4", "allowed6")), element.noted(note)));
+            let element = Element::new(base.clone().address(source.network())).to(base.address(source.broadcast()));
+            entries.push(inet(set, element.noted(note)));
         }
     }
     entries

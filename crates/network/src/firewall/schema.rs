@@ -19,7 +19,7 @@ const fn map<'a>(name: &'a str, key: &'a [Type], data: &'a [Type]) -> Set<'a> {
 }
 
 /// Sets of packets: what each holds is in `entry`.
-const INET_SETS: [Set<'static>; 18] = [
+const INET_SETS: [Set<'static>; 20] = [
     set("bridges", &[LinkName]),
     set("internal", &[LinkName]),
     map("samenet", &[LinkName, LinkName], &[Type::Verdict]),
@@ -36,8 +36,10 @@ const INET_SETS: [Set<'static>; 18] = [
     map("publishat4", &[Ipv4, Protocol, Port], &[Ipv4, Port]),
     map("publishat6", &[Ipv6, Protocol, Port], &[Ipv6, Port]),
     set("guarded", &[Protocol, Port]),
-    ranges("allowed4", &[Protocol, Port, LinkName, Ipv4]),
-    ranges("allowed6", &[Protocol, Port, LinkName, Ipv6]),
+    ranges("allowed4", &[Protocol, Port, Ipv4]),
+    ranges("allowed6", &[Protocol, Port, Ipv6]),
+    ranges("allowedon4", &[Protocol, Port, LinkName, Ipv4]),
+    ranges("allowedon6", &[Protocol, Port, LinkName, Ipv6]),
 ];
 
 /// Sets of frames.
@@ -189,17 +191,15 @@ fn published_rules() -> Vec<Rule> {
     let guarded = rule([protocol, number, Expr::NotIn(reg(0), "guarded"), decide(Verdict::Return)]);
     let mut rules = vec![Rule("guard", guarded, "open to everybody")];
     for v4 in [true, false] {
-        let source = network(if v4 { at::V4_SOURCE } else { at::V6_SOURCE }, reg(6));
+        let source = if v4 { at::V4_SOURCE } else { at::V6_SOURCE };
+        let (anywhere, on_link) = if v4 { ("allowed4", "allowedon4") } else { ("allowed6", "allowedon6") };
         let [protocol, number] = port(0);
-        let allowed = if v4 { "allowed4" } else { "allowed6" };
-        let steps = [
-            protocol,
-            number,
-            Expr::Meta(meta::IN_NAME, reg(2)),
-            source,
-            Expr::In(reg(0), allowed),
-            decide(Verdict::Return),
-        ];
+        let steps = [protocol, number, network(source, reg(2)), Expr::In(reg(0), anywhere), decide(Verdict::Return)];
+        rules.push(Rule("guard", of(v4, steps), "open to this source"));
+        let [protocol, number] = port(0);
+        let link = Expr::Meta(meta::IN_NAME, reg(2));
+        let steps =
+            [protocol, number, link, network(source, reg(6)), Expr::In(reg(0), on_link), decide(Verdict::Return)];
         rules.push(Rule("guard", of(v4, steps), "open to this link and source"));
     }
     rules.push(Rule("guard", rule([Expr::Count, decide(Verdict::Drop)]), "the port is not open to the sender"));

@@ -29,7 +29,7 @@ fn an_endpoint_may_send_as_itself_and_has_its_ports() {
     )
     .unwrap();
     let sets = names(&of_endpoint(&net, &end));
-    assert_eq!(sets[2..], ["publish4", "publishat4", "publish4", "allowed4", "allowed4", "guarded"]);
+    assert_eq!(sets[2..], ["publish4", "publishat4", "publish4", "allowedon4", "allowedon4", "guarded"]);
 }
 
 #[test]

@@ -134,11 +134,6 @@ impl Key {
         self.push(&bytes)
     }
 
-    /// Adds the last name there could be, as the end of "any link".
-    pub fn last_link(self) -> Self {
-        self.push(&[0xff; 16])
-    }
-
     /// Its bytes: whole words where there are several fields.
     pub(super) fn bytes(&self) -> std::borrow::Cow<'_, [u8]> {
         if self.fields < 2 || self.padding == 0 {
