@@ -4,6 +4,12 @@
 # `make demo` builds and runs it; HOLM names another binary.
 set -euo pipefail
 
+# Bridges and rules are made in a network namespace of the demo's own, where the machine's network is not touched.
+if [ -z "${HOLM_DEMO_INSIDE:-}" ]; then
+    # shellcheck disable=SC2016 # for the shell inside
+    exec env HOLM_DEMO_INSIDE=yes unshare --net sh -c '/bin/busybox ip link set lo up; exec "$0" "$@"' "$0" "$@"
+fi
+
 holm_binary=$(realpath "${HOLM:-target/release/holm}")
 home=$(mktemp -d /tmp/holm-demo.XXXXXX)
 export HOLM_DATA_ROOT=$home/data HOLM_RUN_ROOT=$home/run
@@ -12,7 +18,7 @@ export PATH=$home:$PATH
 group=$(basename "$home" | tr . -)
 
 clean_up() {
-    holm rm -f web limited >/dev/null 2>&1 || true
+    holm rm -f web limited shop db >/dev/null 2>&1 || true
     local folder
     for folder in /sys/fs/cgroup/*/"$group" /sys/fs/cgroup/"$group"; do
         if [ -d "$folder" ]; then rmdir "$folder" 2>/dev/null || true; fi
@@ -81,6 +87,19 @@ fi
 show "holm stop web"
 show "holm logs -t web"
 show "holm rm web limited"
+
+say "Two networks: who reaches whom, and why not"
+show "holm network create blue | cut -c1-12; holm network create red | cut -c1-12"
+show "holm run -d --name shop --network blue -p 127.0.0.1:8080:80 --cgroup-parent /$group demo:1 sh -c 'mkdir /www; echo open > /www/index.html; exec httpd -f -p 80 -h /www' | cut -c1-12"
+show "holm run -d --name db --network red --cgroup-parent /$group demo:1 sleep 1000 | cut -c1-12"
+show "holm network ls"
+show "holm run --rm --network blue --cgroup-parent /$group demo:1 ping -c 1 -W 2 shop | head -n 2"
+show "holm run --rm --network red --cgroup-parent /$group demo:1 ping -c 1 -W 2 shop || true"
+show "holm network ports"
+show "holm network path db shop:80 || true"
+show "holm network connect red shop"
+show "holm network path db shop:80"
+show "holm rm -f shop db; holm network rm blue red"
 
 say "What it cost"
 run_ms=$(median_ms 21 holm run --rm --network none --cgroup-parent "/$group" demo:1 true)
