@@ -6,7 +6,6 @@ set -euo pipefail
 
 # Bridges and rules are made in a network namespace of the demo's own, where the machine's network is not touched.
 if [ -z "${HOLM_DEMO_INSIDE:-}" ]; then
-    # shellcheck disable=SC2016 # for the shell inside
     exec env HOLM_DEMO_INSIDE=yes unshare --net sh -c '/bin/busybox ip link set lo up; exec "$0" "$@"' "$0" "$@"
 fi
 
