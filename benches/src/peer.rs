@@ -15,6 +15,25 @@ use crate::runner::Contender;
 /// The name of the image that all have.
 pub const IMAGE: &str = "localhost/busybox:bench";
 
+/// Executes this program again in a mount namespace of its own, unless it is in one.
+pub fn enter_own_mounts() {
+    use std::os::unix::process::CommandExt;
+    const INSIDE: &str = "HOLM_BENCH_INSIDE";
+    if std::env::var_os(INSIDE).is_some() {
+        return;
+    }
+    let own = std::env::current_exe().expect("find holm-bench");
+    let mut line = Command::new("unshare");
+    line.args(["--mount", "--propagation", "private"]).arg(own).args(std::env::args_os().skip(1)).env(INSIDE, "yes");
+    panic!("cannot run unshare: {}", line.exec());
+}
+
+/// What lives until the next boot is in memory on the machines of users, where `/run` is a tmpfs; here for everybody alike.
+fn in_memory(path: &Path) {
+    fs::create_dir_all(path).expect("make a folder");
+    Holm::program("mount").args(["-t", "tmpfs", "-o", "mode=0700", "tmpfs"]).arg(path).ok();
+}
+
 /// Everything that is compared.
 pub struct Peers {
     folder: TempDir,
@@ -40,8 +59,11 @@ impl Peers {
         fs::create_dir(&rootfs).expect("make a root");
         fs::write(folder.path().join("root.tar"), busybox_root_tar()).expect("write a root");
         Holm::program("tar").arg("-xf").arg(folder.path().join("root.tar")).arg("-C").arg(&rootfs).ok();
+        let scratch = Scratch::new();
+        let runs = ["podman-run", "docker-run", "crun", "runc"].map(|name| folder.path().join(name));
+        runs.iter().chain([&scratch.run_root()]).for_each(|path| in_memory(path));
         let docker = start_docker(folder.path());
-        let peers = Self { folder, scratch: Scratch::new(), docker, podman: has_command("podman") };
+        let peers = Self { folder, scratch, docker, podman: has_command("podman") };
         peers.scratch.holm(["load", "-i"]).arg(&archive).ok();
         for mut command in [peers.docker(), peers.podman()].into_iter().flatten() {
             command.arg("load").arg("-i").arg(&archive);
@@ -188,6 +210,9 @@ impl Drop for Peers {
             let _ = podman.args(["rm", "-fa", "-t", "0"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
         }
         self.docker = None;
+        for name in ["podman-run", "docker-run", "crun", "runc"] {
+            let _ = Command::new("umount").arg("-l").arg(self.folder().join(name)).stderr(Stdio::null()).status();
+        }
         let _ = Command::new("umount").arg(self.folder().join("podman/overlay")).stderr(Stdio::null()).status();
     }
 }

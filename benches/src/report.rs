@@ -162,7 +162,7 @@ pub fn page(tables: &[Table]) -> String {
         output.text().lines().next().unwrap_or_default().to_owned()
     });
     let mut out = format!(
-        "# Benchmarks\n\nThe last whole run of `make bench`: {}, {}.\nPeers: {}.\n\nContenders take turns in one run. The \
+        "# Benchmarks\n\nThe last whole run of `make bench`: {}, {}.\nPeers: {}.\n\nContenders take turns in one run. What each keeps until the next boot is on a tmpfs, as `/run` is on most hosts. The \
          last column is the median in multiples of Holm's. Where a peer is missing\nits row is absent. Rows of Holm's own \
          in other circumstances are its weaker cases.\n",
         String::from_utf8_lossy(&date).trim(),
