@@ -7,7 +7,7 @@ there() { holm --data-root "$other/data" --run-root "$other/run" "$@"; }
 
 # Over a pipe; `holm save … | ssh host holm load` is the same.
 holm save alpine | there load -q
-there run --rm alpine echo "it runs there too"
+there run --rm --network none alpine echo "it runs there too"
 
 # As an OCI layout, which skopeo, podman and umoci read.
 holm save --format oci-archive -o "$other/image.tar" alpine

@@ -255,3 +255,14 @@ fn supervisor(scratch: &Scratch, name: &str) -> i32 {
     let after = &stat[stat.rfind(')').expect("a name") + 2..];
     after.split(' ').nth(1).expect("a parent").parse().expect("a PID")
 }
+
+#[test]
+fn a_running_container_of_plugins_is_renamed() {
+    let place = Place::new();
+    place.write("plugs.conflist", &place.list(&[]));
+    place.run(&["-d", "--name", "old", "--stop-timeout", "0"], &["sleep", "1000"]).ok();
+    place.holm(&["rename", "old", "new"]).ok();
+    place.holm(&["exec", "new", "ip", "-4", "addr", "show", "eth0"]).ok().mentions("inet 10.88.");
+    place.holm(&["rm", "-f", "new"]).ok();
+    place.assert_undone();
+}

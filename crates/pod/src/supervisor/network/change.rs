@@ -72,7 +72,8 @@ impl Supervisor {
     /// Is found by its new name on its networks.
     pub(in super::super) fn rename_on_networks(&mut self) -> Result<(), Error> {
         let networks = self.roots.networks();
-        match &mut self.attached {
+        // What plug-ins made has no names of ours.
+        match self.attached.as_mut().filter(|attached| attached.plugged.is_none()) {
             Some(attached) => networks.rename(&mut attached.joined, &self.record.spec.name).map_err(Error::from),
             None => Ok(()),
         }
