@@ -98,13 +98,14 @@ fn remove_one_by_one(socket: &mut Socket, entries: &[Entry]) -> Result<(), Error
 
 /// Makes both tables anew with everything that belongs in them, in one transaction: whatever was there is replaced, and no
 /// packet meets half of it.
-pub(crate) fn rebuild(socket: &mut Socket, live: &[(NetworkSpec, Vec<Endpoint>)]) -> Result<(), Error> {
+/// `owner` is written into it: see [`owner`].
+pub(crate) fn rebuild(socket: &mut Socket, live: &[(NetworkSpec, Vec<Endpoint>)], owner: &str) -> Result<(), Error> {
     let mut transaction = Transaction::new();
     for table in [INET, BRIDGE] {
         // Made first, so that it can be deleted.
         transaction.table(table).delete_table(table).table(table);
     }
-    schema::write(&mut transaction);
+    schema::write(&mut transaction, owner);
     let mut entries = Vec::new();
     for (network, endpoints) in live {
         entries.extend(of_network(network));
@@ -114,6 +115,12 @@ pub(crate) fn rebuild(socket: &mut Socket, live: &[(NetworkSpec, Vec<Endpoint>)]
         transaction.elements(table_of(table), set, &elements);
     }
     transaction.commit(socket).map_err(failed("make"))
+}
+
+/// Whose the table is that is there: the run root that was given when it was made.
+pub(crate) fn owner(socket: &mut Socket) -> Option<String> {
+    let rules = nftables::rules(socket, INET).ok()?;
+    rules.into_iter().find(|rule| rule.chain == schema::OWNER).map(|rule| rule.comment)
 }
 
 /// Deletes both tables.

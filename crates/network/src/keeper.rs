@@ -74,6 +74,13 @@ impl Networks {
         self.ensure_keeper()
     }
 
+    /// Whether a keeper runs. Makes nothing.
+    pub(crate) fn has_keeper(&self) -> bool {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        let lock = rustix::fs::open(self.roots.keeper().join("lock"), flags, Mode::empty());
+        lock.is_ok_and(|lock| rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err())
+    }
+
     fn lock_keeper(&self) -> Result<Option<OwnedFd>, Error> {
         let folder = self.roots.keeper();
         let path = folder.join("lock");

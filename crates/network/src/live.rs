@@ -32,6 +32,11 @@ impl Roots {
         self.run.join("network")
     }
 
+    /// The run root as it is written into the firewall's table, whose comments are short.
+    pub(crate) fn shown(&self) -> String {
+        self.run.display().to_string().chars().take(100).collect()
+    }
+
     pub(crate) fn live(&self) -> PathBuf {
         self.run().join("live")
     }

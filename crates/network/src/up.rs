@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 
 use holm_spec::network::{Driver, NetworkSpec};
+use holm_sys::netlink::Socket;
 use holm_sys::route;
 use ipnet::IpNet;
 
 use crate::attach::open_route;
 use crate::live::Lock;
 use crate::subnet::Used;
-use crate::{Error, Networks, bridge, firewall, record, sysctl};
+use crate::{Error, Networks, Roots, bridge, firewall, record, sysctl};
 
 impl Networks {
     /// Makes sure that a network is up, and keeps it so as long as the lock is held. Gives the network as it is up, and what
@@ -34,6 +35,10 @@ impl Networks {
     /// *Order*: the lock is held alone.
     fn bring_up(&self, spec: &NetworkSpec) -> Result<Vec<String>, Error> {
         let name = spec.name.as_str();
+        if spec.driver == Driver::Bridge {
+            // Before anything is made: the way back would take away what is another's.
+            self.check_owner(&mut firewall::open()?)?;
+        }
         let mut live = spec.clone();
         let mut socket = open_route()?;
         live.mtu = Some(spec.mtu.unwrap_or_else(|| bridge::mtu_of_way_out(&mut socket)));
@@ -50,11 +55,7 @@ impl Networks {
         })
     }
 
-    fn bring_up_in_kernel(
-        &self,
-        socket: &mut holm_sys::netlink::Socket,
-        live: &NetworkSpec,
-    ) -> Result<Vec<String>, Error> {
+    fn bring_up_in_kernel(&self, socket: &mut Socket, live: &NetworkSpec) -> Result<Vec<String>, Error> {
         if live.driver != Driver::Bridge {
             return Ok(Vec::new());
         }
@@ -66,7 +67,7 @@ impl Networks {
             Err(refusal) if firewall::is_missing(&refusal) => {
                 let mut all = self.all_live()?;
                 all.push((live.clone(), Vec::new()));
-                firewall::rebuild(&mut firewall, &all)?;
+                firewall::rebuild(&mut firewall, &all, &self.roots.shown())?;
             }
             other => other.map_err(|e| Error::kernel("add elements to", "table inet holm", e))?,
         }
@@ -82,8 +83,20 @@ impl Networks {
         Ok(notes)
     }
 
+    /// Two run roots on one host would take each other's tables and bridges away. What another one left is taken over.
+    fn check_owner(&self, firewall: &mut Socket) -> Result<(), Error> {
+        let Some(owner) = firewall::owner(firewall).filter(|owner| *owner != self.roots.shown()) else { return Ok(()) };
+        let other = Self::new(Roots { data: self.roots.data.clone(), run: owner.clone().into() });
+        if !other.has_keeper() {
+            return Ok(());
+        }
+        let why = format!("those of the run root `{owner}` are up, and a host has one set of them");
+        let hint = format!("holm --run-root {owner} ps, or another network namespace");
+        Err(Error::invalid_hint(format!("networks of the run root `{}`", self.roots.shown()), why, hint))
+    }
+
     /// A route that came since the network was made would be hidden by its bridge, or hide it.
-    fn check_free(&self, socket: &mut holm_sys::netlink::Socket, live: &NetworkSpec) -> Result<(), Error> {
+    fn check_free(&self, socket: &mut Socket, live: &NetworkSpec) -> Result<(), Error> {
         let used = host_subnets(socket, &[live.link.as_str()])?;
         for subnet in &live.subnets {
             let same = |u: &&Used| crate::subnet::overlaps(&u.subnet, &subnet.subnet);
@@ -111,7 +124,7 @@ impl Networks {
     pub fn repair(&self) -> Result<(), Error> {
         let all = self.all_live()?;
         let mut socket = firewall::open()?;
-        firewall::rebuild(&mut socket, &all)?;
+        firewall::rebuild(&mut socket, &all, &self.roots.shown())?;
         let bridges: Vec<NetworkSpec> =
             all.into_iter().map(|(spec, _)| spec).filter(|spec| spec.driver == Driver::Bridge).collect();
         firewall::let_through(&mut socket, &bridges).map(|_| ())
@@ -210,7 +223,7 @@ impl Networks {
     }
 }
 
-fn host_subnets(socket: &mut holm_sys::netlink::Socket, own_links: &[&str]) -> Result<Vec<Used>, Error> {
+fn host_subnets(socket: &mut Socket, own_links: &[&str]) -> Result<Vec<Used>, Error> {
     let failed = |e| Error::io("list", "routes", e);
     let links = route::links(socket).map_err(failed)?;
     let name = |index: Option<u32>| links.iter().find(|l| Some(l.index) == index).map_or("", |l| l.name.as_str());

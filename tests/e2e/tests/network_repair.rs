@@ -109,3 +109,17 @@ fn firewalls_that_drop_by_default_let_networks_through_and_are_left_as_they_were
     assert_eq!(host.command("iptables-nft", ["-S"]).ok().stdout, before);
     assert!(get(&host, &url).exit_code() != 0);
 }
+
+#[test]
+fn two_run_roots_do_not_take_each_others_networks_away() {
+    let host = NetHost::new();
+    let (first, second) = (Scratch::on(&host), Scratch::on(&host));
+    web(&first, "web", &["-p", "8080:80"]);
+    let refused = second.run(["--rm", holm_kit::BUSYBOX, "true"]).fails(125);
+    refused.complains("networks of the run root").complains(&first.run_root().display().to_string());
+    get(&host, &format!("http://{HOST_V4}:8080/")).ok().says("I am web");
+    first.holm(["rm", "-f", "web"]).ok();
+    host.assert_clean();
+    second.run(["--rm", holm_kit::BUSYBOX, "true"]).ok();
+    host.assert_clean();
+}

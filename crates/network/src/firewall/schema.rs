@@ -441,8 +441,11 @@ fn neighbour_rules() -> Vec<Rule> {
     ]
 }
 
+/// Chain that no packet reaches: its one rule says whose the table is.
+pub(super) const OWNER: &str = "owner";
+
 /// Writes sets, chains and rules of both tables, which are there and empty.
-pub(super) fn write(transaction: &mut Transaction) {
+pub(super) fn write(transaction: &mut Transaction, owner: &str) {
     for set in &INET_SETS {
         transaction.set(INET, set);
     }
@@ -457,6 +460,7 @@ pub(super) fn write(transaction: &mut Transaction) {
     for chain in ["stranger", "own6", "solicit6", "advertise6", "refuse6", "unnamed6"] {
         transaction.chain(BRIDGE, chain, None);
     }
+    transaction.chain(INET, OWNER, None).rule(INET, OWNER, &[decide(Verdict::Return)], owner);
     for Rule(chain, steps, meaning) in inet_rules() {
         transaction.rule(INET, chain, &steps, meaning);
     }
@@ -467,5 +471,5 @@ pub(super) fn write(transaction: &mut Transaction) {
 
 /// How many rules both tables have.
 pub(super) fn rule_counts() -> [usize; 2] {
-    [inet_rules().len(), bridge_rules().len()]
+    [inet_rules().len() + 1, bridge_rules().len()]
 }

@@ -46,8 +46,9 @@ fn tables_are_made_in_the_kernel_repaired_and_deleted() {
     let end = endpoint("n", 1, "10.9.0.2/24");
     assert!(!is_whole(&mut socket));
     assert!(is_missing(&add(&mut socket, &of_endpoint(&net, &end)).unwrap_err()));
-    rebuild(&mut socket, &[(net.clone(), vec![end.clone()])]).unwrap();
+    rebuild(&mut socket, &[(net.clone(), vec![end.clone()])], "/run/x").unwrap();
     assert!(is_whole(&mut socket));
+    assert_eq!(owner(&mut socket).as_deref(), Some("/run/x"));
     let senders = |socket: &mut Socket| nftables::elements(socket, BRIDGE, "sender4").unwrap().len();
     assert_eq!(senders(&mut socket), 1);
     let other = endpoint("n", 2, "10.9.0.3/24");
@@ -60,7 +61,7 @@ fn tables_are_made_in_the_kernel_repaired_and_deleted() {
     // As a firewall that is started again does.
     let flushed = std::process::Command::new("nft").args(["flush", "chain", "inet", "holm", "forward"]).status();
     assert!(flushed.expect("nft").success() && !is_whole(&mut socket));
-    rebuild(&mut socket, &[(net, vec![other])]).unwrap();
+    rebuild(&mut socket, &[(net, vec![other])], "/run/x").unwrap();
     assert!(is_whole(&mut socket) && senders(&mut socket) == 1);
     delete(&mut socket).unwrap();
     delete(&mut socket).unwrap();
