@@ -69,6 +69,14 @@ impl Networks {
         }
     }
 
+    /// Starts a keeper where networks are up and everybody who looked after them was killed. It takes down what nobody is on.
+    pub fn recover(&self) -> Result<(), Error> {
+        if self.roots.live_networks()?.is_empty() || self.has_keeper() {
+            return Ok(());
+        }
+        self.ensure_keeper().map(|_| ())
+    }
+
     /// Connects to the keeper that there should be; starts one where there is none.
     pub fn keeper_link(&self) -> Result<KeeperLink, Error> {
         self.ensure_keeper()

@@ -41,6 +41,8 @@ impl Engine {
             Err(e) => return Err(failed(e)),
         }
         first = first.and(self.recover_plugged());
+        // After the containers: what they held of networks was given back by then.
+        first = first.and(self.roots.networks().recover().map_err(Error::from));
         let booted = self.roots.run.join(BOOTED);
         if rustix::fs::access(&booted, rustix::fs::Access::EXISTS).is_err() {
             first = first.and(self.recover_after_boot());
