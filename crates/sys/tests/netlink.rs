@@ -39,6 +39,7 @@ fn a_bridge_with_a_pair_of_links_is_made_listed_and_deleted() {
     let inner = End { mac: Some([2, 0, 0, 0, 0, 9]), mtu: Some(1400), netns: Some(here.as_fd()), ..end("eth0") };
     route::add_veth(&mut batch, &End { mtu: Some(1400), ..end("outer") }, master, &inner);
     route::set_port(&mut batch, "outer", route::PortMode { isolated: true, hairpin: true });
+    route::set_up(&mut batch, master, LinkLocal::None);
     route::add_address(&mut batch, master, "10.9.0.1".parse().unwrap(), 24);
     route::add_address(&mut batch, master, "fd00:9::1".parse().unwrap(), 64);
     route::add_route(

@@ -50,10 +50,11 @@ impl Fake {
                         return;
                     }
                     let query = Message::from_vec(&bytes[..length]).unwrap();
+                    // Counted first: who has the answer may count at once.
+                    asked_udp.lock().unwrap().push(query.clone());
                     for reply in by_udp(&query, false) {
                         udp.send_to(&reply, peer).unwrap();
                     }
-                    asked_udp.lock().unwrap().push(query);
                 }
             }),
             std::thread::spawn(move || {
@@ -66,11 +67,11 @@ impl Fake {
                     let mut bytes = vec![0; usize::from(u16::from_be_bytes(length))];
                     stream.read_exact(&mut bytes).unwrap();
                     let query = Message::from_vec(&bytes).unwrap();
+                    asked_tcp.lock().unwrap().push(query.clone());
                     for reply in by_tcp(&query, true) {
                         let length = u16::try_from(reply.len()).unwrap().to_be_bytes();
                         stream.write_all(&[&length[..], &reply].concat()).unwrap();
                     }
-                    asked_tcp.lock().unwrap().push(query);
                 }
             }),
         ];
