@@ -170,13 +170,13 @@ impl ByHand {
         let host = made.name.clone();
         let ip = |args: &[&str]| drop(Holm::program("ip").args(args).ok());
         ip(&["netns", "add", &host]);
-        ip(&["-n", &host, "link", "add", "br", "type", "bridge"]);
-        ip(&["-n", &host, "link", "set", "br", "up"]);
+        ip(&["-n", &host, "link", "add", "hand0", "type", "bridge"]);
+        ip(&["-n", &host, "link", "set", "hand0", "up"]);
         for (end, address) in [("a", "10.3.0.2/24"), ("b", "10.3.0.3/24")] {
             let netns = format!("{host}-{end}");
             ip(&["netns", "add", &netns]);
             ip(&["-n", &host, "link", "add", end, "type", "veth", "peer", "name", "eth0", "netns", &netns]);
-            ip(&["-n", &host, "link", "set", end, "master", "br", "up"]);
+            ip(&["-n", &host, "link", "set", end, "master", "hand0", "up"]);
             ip(&["-n", &netns, "address", "add", address, "dev", "eth0"]);
             ip(&["-n", &netns, "link", "set", "eth0", "up"]);
             ip(&["-n", &netns, "link", "set", "lo", "up"]);
