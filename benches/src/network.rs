@@ -29,7 +29,6 @@ pub fn measure(peers: &Peers) -> Vec<Table> {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/stream.c");
     Holm::program("gcc").args(["-O2", "-static", "-o"]).arg(&program).arg(source).ok();
     tables.extend(packets(&host, &scratch, &program));
-    drop(scratch);
     host.assert_clean();
     tables
 }
@@ -170,13 +169,13 @@ impl ByHand {
         let host = made.name.clone();
         let ip = |args: &[&str]| drop(Holm::program("ip").args(args).ok());
         ip(&["netns", "add", &host]);
-        ip(&["-n", &host, "link", "add", "hand0", "type", "bridge"]);
-        ip(&["-n", &host, "link", "set", "hand0", "up"]);
+        ip(&["-n", &host, "link", "add", "name", "hand0", "type", "bridge"]);
+        ip(&["-n", &host, "link", "set", "dev", "hand0", "up"]);
         for (end, address) in [("a", "10.3.0.2/24"), ("b", "10.3.0.3/24")] {
             let netns = format!("{host}-{end}");
             ip(&["netns", "add", &netns]);
-            ip(&["-n", &host, "link", "add", end, "type", "veth", "peer", "name", "eth0", "netns", &netns]);
-            ip(&["-n", &host, "link", "set", end, "master", "hand0", "up"]);
+            ip(&["-n", &host, "link", "add", "name", end, "type", "veth", "peer", "name", "eth0", "netns", &netns]);
+            ip(&["-n", &host, "link", "set", "dev", end, "master", "hand0", "up"]);
             ip(&["-n", &netns, "address", "add", address, "dev", "eth0"]);
             ip(&["-n", &netns, "link", "set", "eth0", "up"]);
             ip(&["-n", &netns, "link", "set", "lo", "up"]);
