@@ -22,6 +22,12 @@ clean_up() {
     for folder in /sys/fs/cgroup/*/"$group" /sys/fs/cgroup/"$group"; do
         if [ -d "$folder" ]; then rmdir "$folder" 2>/dev/null || true; fi
     done
+    # The networks go a second after their last container; they keep their folder until then.
+    local tries
+    for ((tries = 0; tries < 100; tries++)); do
+        if [ -z "$(ls -A "$home/run/network/live" 2>/dev/null)" ] && [ ! -e "$home/run/network/keeper/socket" ]; then break; fi
+        sleep 0.05
+    done
     rm -rf "$home"
 }
 trap clean_up EXIT
