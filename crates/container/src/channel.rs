@@ -5,8 +5,8 @@
 //!   | -- 'C' + descriptor ------> |                the terminal's master side
 //!   | -- 'H' -------------------> |                about to change the root; waits (only if hooks are due then)
 //!   | <- 'G' -------------------- |                go
-//!   | -- 'R' -------------------> |                set up; waits (only if not started at once)
-//!   | <- 'G' -------------------- |                go
+//!   | -- 'R' -------------------> |                set up; waits (only with `Start::WhenAsked`)
+//!   | <- 'G' -------------------- |                go; with `Start::WhenTold` it may come long before it is waited for
 //!   | -- 'L' + descriptor ------> |                the listener of a filter that notifies
 //!   | -- 'E' kind errno text ---> |                failed; the process ends
 //!   | -- (end of file) ---------> |                the program runs
@@ -27,6 +27,17 @@ use crate::error::{Doing, StartError};
 /// One end of the channel.
 #[derive(Debug)]
 pub(crate) struct Channel(OwnedFd);
+
+/// When a container's process that is set up goes on to its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// At once.
+    AtOnce,
+    /// When it has the word to go, which comes by itself: mostly it is there by then, so that nobody waits for anybody.
+    WhenTold,
+    /// When it has said that it is set up and has the word to go.
+    WhenAsked,
+}
 
 /// What the starter hears.
 pub(crate) enum Message {
@@ -86,9 +97,22 @@ impl Channel {
 
     fn say_and_wait(&self, say: &[u8]) -> Result<(), StartError> {
         rustix::net::send(&self.0, say, SendFlags::NOSIGNAL).doing(|| "report to the supervisor".into())?;
+        self.wait()
+    }
+
+    /// Waits for the word to go.
+    pub(crate) fn wait(&self) -> Result<(), StartError> {
         let mut word = [0; 1];
         let (n, _) = rustix::net::recv(&self.0, &mut word, RecvFlags::empty()).doing(|| "wait for the start".into())?;
         if n == 1 && word == *b"G" { Ok(()) } else { Err(StartError::refused("start: the supervisor is gone")) }
+    }
+
+    /// Gives the word to go to one that has not asked. One that has ended meanwhile has told why, which [`Channel::hear`] hears.
+    pub(crate) fn go_early(&self) -> Result<(), StartError> {
+        match rustix::net::send(&self.0, b"G", SendFlags::NOSIGNAL) {
+            Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(e) => Err(StartError::setup("start the container", e)),
+        }
     }
 
     /// Gives the word to go.
@@ -112,9 +136,8 @@ impl Channel {
         let received = loop {
             let mut parts = [IoSliceMut::new(&mut packet)];
             match rustix::net::recvmsg(self.0.as_fd(), &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
-                Err(Errno::INTR) => {}
-                // A process that died with our words unread resets the channel.
-                Err(Errno::CONNRESET) => return Ok(Message::Closed),
+                // A process that died with our words unread resets the channel. That is told once; its own words come next.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
                 other => break other.doing(|| "hear from the container's process".into())?,
             }
         };
@@ -133,5 +156,30 @@ impl Channel {
             }
             _ => Err(StartError::refused("understand the container's process")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_of_one_that_left_the_word_to_go_unread_is_heard() {
+        let (ours, theirs) = pair().unwrap();
+        ours.go_early().unwrap();
+        theirs.send_error(&StartError::refused("mount it"));
+        drop(theirs);
+        assert!(ours.hear().is_err_and(|e| e.to_string().contains("mount it")));
+        assert!(matches!(ours.hear(), Ok(Message::Closed)));
+        ours.go_early().unwrap();
+    }
+
+    #[test]
+    fn word_that_came_early_is_waited_for_no_longer() {
+        let (ours, theirs) = pair().unwrap();
+        ours.go_early().unwrap();
+        theirs.wait().unwrap();
+        drop(ours);
+        assert!(theirs.wait().is_err());
     }
 }

@@ -9,7 +9,7 @@ use rustix::mount::MountPropagationFlags;
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
 
 use crate::cgroup::Entry;
-use crate::channel::{self, Channel, Message};
+use crate::channel::{self, Channel, Message, Start};
 use crate::error::{Doing, StartError};
 use crate::hook::{HookPlan, Told};
 use crate::init::{self, InitPlan};
@@ -89,10 +89,16 @@ pub fn create(request: Create<'_>, connect: Option<Connect<'_>>) -> Result<Init,
     let hooks = HookPlan::new(request.id, request.spec, request.bundle);
     let mut request = request;
     let (start_now, hold_mounts) = (request.start_now, request.hold_mounts);
-    let waits = !start_now || connect.is_some();
+    let runtime_hooks = hooks.as_ref().is_some_and(HookPlan::in_runtime);
+    let start = match (start_now, connect.is_some()) {
+        (true, false) => Start::AtOnce,
+        // With hooks it waits for another word first.
+        (true, true) if !runtime_hooks => Start::WhenTold,
+        _ => Start::WhenAsked,
+    };
     let listener = listener(request.seccomp, || Told::new(request.id, request.spec, request.bundle));
     let entry = request.cgroup.take();
-    let plan = plan(&mut request, entry.as_ref(), hooks.as_ref(), waits)?;
+    let plan = plan(&mut request, entry.as_ref(), hooks.as_ref(), start)?;
     let (ours, theirs) = channel::pair()?;
     let v2 = entry.as_ref().and_then(Entry::v2_folder);
     let child = spawn(
@@ -111,10 +117,13 @@ pub fn create(request: Create<'_>, connect: Option<Connect<'_>>) -> Result<Init,
     let mounts = if hold_mounts && own_mounts { namespace::mounts_of(child.pid) } else { None };
     let mut init =
         Init { pid: child.pid, pidfd: child.pidfd, console: None, mounts, channel: Some(ours), hooks, listener };
-    let done = connect.map_or(Ok(()), |connect| connect(init.pid)).and_then(|()| init.listen());
-    let done = done.and_then(|()| match (start_now, waits) {
-        (true, true) => init.start_waiting(),
-        (true, false) => init.program_runs(),
+    let done = connect.map_or(Ok(()), |connect| connect(init.pid)).and_then(|()| match start {
+        Start::WhenTold => init.go_early(),
+        Start::AtOnce | Start::WhenAsked => Ok(()),
+    });
+    let done = done.and_then(|()| init.listen()).and_then(|()| match (start_now, start) {
+        (true, Start::WhenAsked) => init.start_waiting(),
+        (true, Start::AtOnce | Start::WhenTold) => init.program_runs(),
         (false, _) => Ok(()),
     });
     done.map_err(|e| init.abandon(e))?;
@@ -140,6 +149,10 @@ impl Init {
                 Message::Ready | Message::Closed => return Ok(()),
             }
         }
+    }
+
+    fn go_early(&self) -> Result<(), StartError> {
+        self.channel.as_ref().map_or(Ok(()), Channel::go_early)
     }
 
     /// Runs the program of a container that was made without. *Errors*: what failed; no process is left.
@@ -204,7 +217,7 @@ fn plan<'a>(
     request: &mut Create<'a>,
     entry: Option<&'a Entry>,
     hooks: Option<&'a HookPlan>,
-    waits: bool,
+    start: Start,
 ) -> Result<InitPlan<'a>, StartError> {
     let spec = request.spec;
     let empty = Linux::default();
@@ -246,7 +259,7 @@ fn plan<'a>(
         process: ProcessPlan::new(process, request.init)?,
         seccomp: request.seccomp,
         stdio,
-        wait_for_start: waits,
+        start,
         uid: process.user.uid,
         namespaces,
     })

@@ -18,7 +18,7 @@ use rustix::mount::{MountPropagationFlags, MoveMountFlags, UnmountFlags};
 use rustix::process::{DumpableBehavior, Signal};
 
 use crate::cgroup_view::CgroupView;
-use crate::channel::Channel;
+use crate::channel::{Channel, Start};
 use crate::error::{Doing, StartError};
 use crate::hook::HookPlan;
 use crate::mount::MountStep;
@@ -50,7 +50,7 @@ pub(crate) struct InitPlan<'a> {
     pub process: ProcessPlan,
     pub seccomp: Option<&'a Program>,
     pub stdio: Option<[OwnedFd; 3]>,
-    pub wait_for_start: bool,
+    pub start: Start,
     pub uid: u32,
 }
 
@@ -68,8 +68,10 @@ pub(crate) fn run(plan: &InitPlan<'_>, channel: &Channel) -> ! {
 }
 
 fn ready(plan: &InitPlan<'_>, channel: &Channel) -> Result<(), StartError> {
-    if plan.wait_for_start {
-        channel.ready_and_wait()?;
+    match plan.start {
+        Start::AtOnce => {}
+        Start::WhenTold => channel.wait()?,
+        Start::WhenAsked => channel.ready_and_wait()?,
     }
     let Some(hooks) = plan.hooks.filter(|plan| !plan.hooks.start_container.is_empty()) else { return Ok(()) };
     // These are programs of the image: nothing that is open here is for them.

@@ -18,6 +18,7 @@ mod end;
 mod exec;
 mod files;
 mod health;
+mod launch;
 mod network;
 mod pump;
 mod restart;
@@ -35,11 +36,11 @@ use holm_spec::oci::runtime::Spec;
 use holm_spec::protocol::Reply;
 use holm_spec::state::{ContainerState, Status};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::net::SocketType;
 
 use crate::layout::{FolderLock, Record};
-use crate::{Error, Event, Roots, StartIo, event, log, wire};
+use crate::{Event, Roots, event, log, wire};
 
+pub(crate) use launch::{Launch, launch};
 pub(crate) use restart::wanted_after_boot;
 pub(crate) use source::{bind as bind_source, block_devices};
 
@@ -55,53 +56,6 @@ const TIDY_AFTER: Duration = Duration::from_millis(50);
 
 /// How long a `--rm` container in the foreground runs before commands are told of it, unless it is heard of before.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(2);
-
-/// What a supervisor is given.
-pub(crate) struct Launch<'a> {
-    pub roots: &'a Roots,
-    pub id: &'a ContainerId,
-    pub record: Record,
-    pub state: ContainerState,
-    pub lock: FolderLock,
-    pub io: StartIo,
-}
-
-/// The command's ends of what connects it to a new supervisor.
-pub(crate) struct Launched {
-    pub control: OwnedFd,
-    pub stream: Option<OwnedFd>,
-}
-
-/// Forks the supervisor. The container is not running yet: the first packet on `control` tells.
-pub(crate) fn launch(request: Launch<'_>) -> Result<Launched, Error> {
-    let failed = |e: std::io::Error| Error::io("make the supervisor of", request.id.short(), e);
-    let (control, theirs) = wire::pair(SocketType::SEQPACKET).map_err(failed)?;
-    let (stream, their_stream) = match request.io.attach {
-        true => wire::pair(SocketType::STREAM).map(|(ours, theirs)| (Some(ours), Some(theirs))).map_err(failed)?,
-        false => (None, None),
-    };
-    let size = request.io.size;
-    let run_folder = request.lock.path().to_owned();
-    let lock = request.lock.fd().try_clone().map_err(failed)?;
-    // The new process takes these out of its own copy; here they are closed at the end.
-    let mut parts = Some((lock, theirs, their_stream, request.record.clone(), request.state.clone()));
-    let mut run = || {
-        let Some((lock, control, stream, record, state)) = parts.take() else { return 125 };
-        let attached = stream.is_some();
-        let kept = holm_sys::detach::keep_only([lock, control].into_iter().chain(stream).collect());
-        let Ok(kept) = kept else { return 125 };
-        let mut kept = kept.into_iter();
-        let (Some(lock), Some(control)) = (kept.next(), kept.next()) else { return 125 };
-        let lock = FolderLock::from_parts(lock, run_folder.clone());
-        let stream = if attached { kept.next() } else { None };
-        match Supervisor::new(request.roots.clone(), request.id.clone(), record, state, lock) {
-            Ok(mut supervisor) => supervisor.run(control, stream, size),
-            Err(_) => 125,
-        }
-    };
-    holm_sys::detach::spawn_detached(&mut run).map_err(failed)?;
-    Ok(Launched { control, stream })
-}
 
 /// A container's processes and what is open because of them.
 struct Running {
@@ -133,6 +87,8 @@ struct Supervisor {
     log: log::Writer,
     running: Option<Running>,
     attached: Option<network::Attached>,
+    /// The command that started it makes a network namespace for its first process meanwhile.
+    borrows: bool,
     /// Locks and mounts of volumes, until the start is recorded.
     held: Vec<OwnedFd>,
     clients: Vec<Client>,
@@ -202,6 +158,7 @@ impl Supervisor {
             log,
             running: None,
             attached: None,
+            borrows: false,
             held: Vec::new(),
             clients: Vec::new(),
             streams: Vec::new(),

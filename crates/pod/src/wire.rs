@@ -102,16 +102,26 @@ pub(crate) enum Received<T> {
 
 /// Receives one packet.
 pub(crate) fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Received<T>> {
-    let mut bytes = vec![0u8; MAX_PACKET_BYTES];
+    // How long it is, first: room for the longest would be a page fault for every 4 KiB of it.
+    let length = loop {
+        match rustix::net::recv(socket, &mut [0u8; 0], RecvFlags::PEEK | RecvFlags::TRUNC) {
+            Ok((_, 0)) => return Ok(Received::Closed),
+            Ok((_, length)) => break length,
+            // A peer that ended with words of ours unread: that is told once, and then what it had said.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
+            Err(Errno::AGAIN) => return Ok(Received::Nothing),
+            Err(e) => return Err(e.into()),
+        }
+    };
+    let mut bytes = vec![0u8; length.min(MAX_PACKET_BYTES)];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let message = loop {
         let mut slices = [IoSliceMut::new(&mut bytes)];
         match rustix::net::recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
             Ok(message) => break message,
-            Err(Errno::INTR) => {}
+            Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(Errno::AGAIN) => return Ok(Received::Nothing),
-            Err(Errno::CONNRESET) => return Ok(Received::Closed),
             Err(e) => return Err(e.into()),
         }
     };
@@ -136,4 +146,34 @@ pub(crate) fn nobody_listens(error: &io::Error) -> bool {
         error.raw_os_error().map(Errno::from_raw_os_error),
         Some(Errno::NOENT | Errno::CONNREFUSED | Errno::CONNRESET)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holm_spec::protocol::{Reply, Request};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn last_words_of_a_peer_that_left_something_unread_are_heard() {
+        let (ours, theirs) = pair(SocketType::SEQPACKET).unwrap();
+        send(ours.as_fd(), &Request::Namespace, &[]).unwrap();
+        send(theirs.as_fd(), &Reply::Exited { code: 7 }, &[]).unwrap();
+        drop(theirs);
+        assert!(matches!(receive(ours.as_fd()), Ok(Received::Packet(Reply::Exited { code: 7 }, _))));
+        assert!(matches!(receive::<Reply>(ours.as_fd()), Ok(Received::Closed)));
+    }
+
+    #[test]
+    fn longest_packet_arrives_whole_and_nothing_is_told_from_closed() {
+        let (ours, theirs) = pair(SocketType::SEQPACKET).unwrap();
+        rustix::io::ioctl_fionbio(&ours, true).unwrap();
+        assert!(matches!(receive::<String>(ours.as_fd()), Ok(Received::Nothing)));
+        // Two bytes are the quotes.
+        let text = "x".repeat(MAX_PACKET_BYTES - 2);
+        send(theirs.as_fd(), &text, &[]).unwrap();
+        assert!(matches!(receive::<String>(ours.as_fd()), Ok(Received::Packet(got, _)) if got == text));
+        drop(theirs);
+        assert!(matches!(receive::<String>(ours.as_fd()), Ok(Received::Closed)));
+    }
 }

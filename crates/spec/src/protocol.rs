@@ -70,6 +70,9 @@ pub enum Request {
         /// Which, and what is asked of it.
         attachment: Box<AttachmentSpec>,
     },
+    /// Here is a network namespace for the start that is under way; comes with its descriptor, has no reply. One that comes
+    /// too late is dropped.
+    Namespace,
     /// Leave a network.
     Disconnect {
         /// Its name.

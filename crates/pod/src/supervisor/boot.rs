@@ -6,7 +6,7 @@ use std::time::Instant;
 use holm_container::cgroup::Cgroup;
 use holm_container::rootfs::{Rootfs, Upper};
 use holm_container::seccomp::Program;
-use holm_container::{Create, StartError, namespace, user};
+use holm_container::{Connect, Create, StartError, namespace, user};
 use holm_spec::container::{MountKind, Profile, RestartPolicy, UserNamespaceMode};
 use holm_spec::oci::runtime::{ConsoleSize, IdMapping, NamespaceKind, Resources, Spec};
 use holm_spec::state::Status;
@@ -49,13 +49,16 @@ impl Supervisor {
         let host_name = host_name(&self.record.spec, &facts);
         let folder = self.roots.container(&self.id);
         let networks = self.attached.as_ref().map(network::Attached::files).unwrap_or_default();
-        facts.files = files::provide(&rootfs, &folder, &self.record.spec, &host_name, owners, &networks)?;
+        let mut provided = files::provide(&rootfs, &folder, &self.record.spec, &host_name, owners, &networks)?;
+        facts.files = std::mem::take(&mut provided.mounted);
         let group_path = self.group_path();
         let mut oci = plan(&self.record.spec, &self.record.image_config, &facts, &group_path)?;
         if let Some(users) = &users {
             join_namespace(&mut oci, NamespaceKind::User, users.as_fd());
         }
-        if let Some(netns) = self.attached.as_ref().and_then(network::Attached::netns) {
+        let lent = self.take_lent_network();
+        let plugged = self.attached.as_ref().and_then(network::Attached::netns);
+        if let Some(netns) = plugged.or(lent.as_ref().map(AsFd::as_fd)) {
             join_namespace(&mut oci, NamespaceKind::Network, netns);
         }
         if let Some(process) = &mut oci.process {
@@ -64,7 +67,15 @@ impl Supervisor {
         self.fill_volumes(&rootfs, &facts, &fillable, owners)?;
         let seccomp = self.seccomp(&oci)?;
         let group = self.group(&oci, &group_path)?;
-        let created = self.create(&oci, &rootfs, group.as_ref(), seccomp.as_ref());
+        let connects = self.attached.as_ref().is_some_and(|a| a.netns().is_none());
+        let unfinished = provided.is_unfinished();
+        let mut meanwhile = |pid| {
+            provided.finish().map_err(|e| StartError::refused(chain(&e)))?;
+            let attached = self.attached.as_ref().filter(|_| connects);
+            Self::connect_networks(&self.roots, attached, lent.as_ref().map(AsFd::as_fd), pid)
+        };
+        let meanwhile: Option<Connect<'_>> = if connects || unfinished { Some(&mut meanwhile) } else { None };
+        let created = self.create(&oci, &rootfs, group.as_ref(), seccomp.as_ref(), meanwhile);
         let (init, pump) = match created {
             Ok(created) => created,
             Err(e) => {
@@ -177,12 +188,12 @@ impl Supervisor {
         rootfs: &Rootfs,
         group: Option<&Cgroup>,
         seccomp: Option<&Program>,
+        meanwhile: Option<Connect<'_>>,
     ) -> Result<(holm_container::Init, Pump), Error> {
         let spec = &self.record.spec;
         let open = Pump::open(spec.tty, spec.interactive);
         let (mut pump, stdio) = open.map_err(|e| self.failed(format!("cannot make pipes: {e}"), 125))?;
         let entry = group.map(Cgroup::entry).transpose().map_err(|e| self.failed(chain(&e), 125))?;
-        let mut connect = |pid| Self::connect_networks(&self.roots, self.attached.as_ref(), pid);
         let mut init = holm_container::create(
             Create {
                 id: self.id.as_str(),
@@ -197,7 +208,7 @@ impl Supervisor {
                 // Not where a folder of the host's is among them: it is free by the time the end is told.
                 hold_mounts: spec.auto_remove && spec.mounts.iter().all(|m| m.kind == MountKind::Tmpfs),
             },
-            self.attached.as_ref().is_some_and(|a| a.netns().is_none()).then_some(&mut connect),
+            meanwhile,
         )
         .map_err(|e: StartError| self.failed(chain(&e), e.exit_code()))?;
         if let Some(master) = init.console.take() {

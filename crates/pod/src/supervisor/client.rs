@@ -84,8 +84,8 @@ impl Supervisor {
                 self.done(client, result);
             }
             Request::Stop { signal, timeout_s } => self.stop(signal, timeout_s),
-            // Every client is told of the end.
-            Request::Wait => {}
+            // Every client is told of the end. A namespace that comes now was given up on.
+            Request::Wait | Request::Namespace => {}
             Request::Pause => {
                 let result = self.pause();
                 self.done(client, result);

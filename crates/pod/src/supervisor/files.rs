@@ -4,7 +4,7 @@ mod change;
 mod share;
 
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use holm_container::rootfs::Rootfs;
@@ -48,7 +48,36 @@ struct File {
     text: String,
 }
 
-/// Provides the three files; the names of those that `folder` holds to be mounted over the image's.
+/// What [`provide`] has done and left to do.
+#[derive(Default)]
+pub(super) struct Provided {
+    /// The names of those that the container's folder holds, to be mounted over the image's.
+    pub mounted: Vec<&'static str>,
+    /// `/etc` in its root file system and what is to be written there before its program runs.
+    later: Option<(OwnedFd, Vec<File>, Owners)>,
+}
+
+impl Provided {
+    /// Writes what is left: while the container's process sets itself up.
+    pub(super) fn finish(&mut self) -> Result<(), Error> {
+        let Some((etc, files, owners)) = self.later.take() else { return Ok(()) };
+        files.iter().try_for_each(|file| put(etc.as_fd(), Path::new(file.name), &file.text, owners))
+    }
+
+    /// Whether something is left.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.later.is_some()
+    }
+}
+
+/// Whether the files in its root file system can wait until its process exists: not where that makes its root read-only
+/// or mounts something over their folder, which may be filled with what is there.
+fn may_wait(spec: &ContainerSpec) -> bool {
+    let covered = spec.mounts.iter().any(|m| Path::new("/etc").starts_with(&m.destination));
+    !spec.security.read_only_rootfs && !covered
+}
+
+/// Provides the three files.
 ///
 /// What the image does not have is written into the container's own root file system, where a mount would need a file to be
 /// made anyway: one file instead of two, and no mount. It is there at the next start, and mounted over then.
@@ -59,9 +88,9 @@ pub(super) fn provide(
     host_name: &str,
     owners: Owners,
     networks: &OfNetworks,
-) -> Result<Vec<&'static str>, Error> {
+) -> Result<Provided, Error> {
     if let NetworkMode::Container(other) = &spec.sandbox.network {
-        return share::provide(folder, other, spec);
+        return Ok(Provided { mounted: share::provide(folder, other, spec)?, later: None });
     }
     let host_network = spec.sandbox.network == NetworkMode::Host;
     let networked = matches!(spec.sandbox.network, NetworkMode::Networks(_) | NetworkMode::Cni(_));
@@ -73,7 +102,7 @@ pub(super) fn provide(
         File { name: "hostname", text: format!("{host_name}\n") },
         File { name: "hosts", text: hosts(spec, &of_host("/etc/hosts"), host_name, networks) },
     ];
-    let mut mounted = Vec::new();
+    let (mut mounted, mut inside_root) = (Vec::new(), Vec::new());
     let mut etc = None;
     for file in files {
         let inside = format!("/etc/{}", file.name);
@@ -96,14 +125,18 @@ pub(super) fn provide(
             etc = rootfs.open_in_root(Path::new("/etc"), OFlags::RDONLY | OFlags::DIRECTORY).ok();
         }
         match &etc {
-            Some(etc) => put(etc.as_fd(), Path::new(file.name), &file.text, owners)?,
+            Some(_) => inside_root.push(file),
             None => {
                 put(CWD, &folder.join(file.name), &file.text, owners)?;
                 mounted.push(file.name);
             }
         }
     }
-    Ok(mounted)
+    let mut provided = Provided { mounted, later: etc.map(|etc| (etc, inside_root, owners)) };
+    if !may_wait(spec) {
+        provided.finish()?;
+    }
+    Ok(provided)
 }
 
 fn read(path: &str) -> String {

@@ -177,11 +177,19 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Connects the namespace of the process that was just made.
-    pub(super) fn connect_networks(roots: &Roots, attached: Option<&Attached>, pid: i32) -> Result<(), StartError> {
+    /// Connects the namespace of the process that was just made: `lent`, which it is about to enter, or its own.
+    pub(super) fn connect_networks(
+        roots: &Roots,
+        attached: Option<&Attached>,
+        lent: Option<BorrowedFd<'_>>,
+        pid: i32,
+    ) -> Result<(), StartError> {
         let Some(attached) = attached else { return Ok(()) };
-        let connected = netns_of(pid)
-            .and_then(|netns| roots.networks().connect(&attached.joined, netns.as_fd()).map_err(Error::from));
+        let connect = |netns: BorrowedFd<'_>| roots.networks().connect(&attached.joined, netns).map_err(Error::from);
+        let connected = match lent {
+            Some(lent) => connect(lent),
+            None => netns_of(pid).and_then(|netns| connect(netns.as_fd())),
+        };
         connected.map_err(|e| StartError::refused(format!("connect its networks: {}", chain(&e))))
     }
 

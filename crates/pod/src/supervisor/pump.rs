@@ -116,13 +116,13 @@ impl Pump {
         }
     }
 
-    /// Reads once: bytes, or `None` where nothing is there now. A closed stream is put away.
-    fn read(&mut self, number: u8, buffer: &mut [u8]) -> Option<usize> {
+    /// Reads once into the room of `buffer`, or `None` where nothing is there now. A closed stream is put away.
+    fn read(&mut self, number: u8, buffer: &mut Vec<u8>) -> Option<()> {
         let source = self.source(number);
         let fd = source.as_ref()?;
         loop {
-            match rustix::io::read(fd, &mut *buffer) {
-                Ok(n) if n > 0 => return Some(n),
+            match rustix::io::read(fd, rustix::buffer::spare_capacity(buffer)) {
+                Ok(n) if n > 0 => return Some(()),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return None,
                 // End of file; a terminal says EIO once nobody has its other side open.
@@ -169,13 +169,14 @@ pub(super) fn resize(terminal: BorrowedFd<'_>, size: ConsoleSize) -> io::Result<
 impl Supervisor {
     /// Takes output once; whether there was any.
     pub(super) fn take_output(&mut self, number: u8) -> bool {
-        let mut buffer = vec![0u8; READ_BYTES];
+        // Room, not zeroes: only the pages that are read into are touched.
+        let mut buffer = Vec::with_capacity(READ_BYTES);
         let Some(running) = &mut self.running else { return false };
-        let Some(n) = running.pump.read(number, &mut buffer) else { return false };
+        let Some(()) = running.pump.read(number, &mut buffer) else { return false };
         // A full disk must not stop the container; what could not be logged still reaches clients.
-        let _ = self.log.take(number, &buffer[..n]);
+        let _ = self.log.take(number, &buffer);
         for stream in &mut self.streams {
-            stream.push(number, &buffer[..n]);
+            stream.push(number, &buffer);
         }
         self.write_streams();
         true
