@@ -6,10 +6,11 @@
 rustc=$1
 shift
 # On x86-64 it starts at an entry of its own (crates/sys/src/entry.rs), which may execute it again. Optimised builds only:
-# the checks of a debug build call what is not set up that early.
+# the checks of a debug build call what is not set up that early. There the linker is ordered.sh, which says what for.
 case "$(uname -m) $* " in
 x86_64*" --crate-name holm "*" --crate-type bin "*" opt-level=3 "*)
-    exec "$rustc" "$@" -C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,-e,holm_entry,-u,holm_entry
+    exec "$rustc" "$@" -C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,-e,holm_entry,-u,holm_entry \
+        -C linker="$(dirname "$0")/ordered.sh"
     ;;
 x86_64*" --crate-name holm "*" --crate-type bin "* | aarch64*" --crate-name holm "*" --crate-type bin "*)
     exec "$rustc" "$@" -C target-feature=+crt-static -C relocation-model=static
