@@ -109,6 +109,11 @@ fn routed_containers_see_each_other_only_through_the_firewall() {
     let seen = scene.seen(&["arp", "10.5.0.6"]);
     assert!(!seen.contains("arp reply 10.5.0.6"), "{seen}");
     scene.scratch.holm(["exec", "attacker", "ping", "-c", "1", "-W", "5", "fd05::5"]).ok();
+    // Nobody is told of a way past the firewall; what the host tells on other links is as it was.
+    for (link, told) in [("all", "0"), ("uplink", "1"), ("default", "1")] {
+        let path = format!("/proc/sys/net/ipv4/conf/{link}/send_redirects");
+        scene.host.command("sh", ["-c", &format!("cat {path}")]).ok().says(told);
+    }
     scene.finish();
 }
 

@@ -238,16 +238,17 @@ fn forward_rules() -> Vec<Rule> {
         Expr::VerdictMap(reg(0), "samenet"),
     ]);
     vec![
+        // First, and without looking at links, which is dearer: other packets are not this table's to judge, so that to accept
+        // them here is as much as to leave them alone.
+        Rule("forward", known(), "known connections"),
         Rule("forward", jump(meta::IN_NAME, "from-network"), "from a network"),
         Rule("forward", jump(meta::OUT_NAME, "to-network"), "into a network"),
-        Rule("from-network", known(), "known connections"),
         Rule("from-network", invalid(), "packets of no connection"),
         Rule("from-network", same, "within one network, as it is isolated"),
         Rule("from-network", link(meta::IN_NAME, "internal", Verdict::Drop), "an internal network has no way out"),
         Rule("from-network", published(), "published ports"),
         Rule("from-network", link(meta::OUT_NAME, "bridges", Verdict::Drop), "networks do not reach each other"),
         Rule("from-network", rule([Expr::Count, decide(Verdict::Accept)]), "the way out"),
-        Rule("to-network", known(), "known connections"),
         Rule("to-network", link(meta::OUT_NAME, "internal", Verdict::Drop), "an internal network has no way in"),
         Rule("to-network", published(), "published ports"),
         Rule(
