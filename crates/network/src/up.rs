@@ -80,7 +80,8 @@ impl Networks {
         let dropping = firewall::let_through(&mut firewall, std::slice::from_ref(live))?;
         let told = |table| format!("table `{table}` drops what it does not know: let network `{}` through", live.name);
         notes.extend(dropping.into_iter().map(told));
-        if !live.internal {
+        // Containers that see each other only through the firewall need it even where nothing leads out.
+        if !live.internal || live.isolation == Isolation::Routed {
             let has = |v4: bool| live.subnets.iter().any(|s| s.subnet.addr().is_ipv4() == v4);
             let on = sysctl::forward(has(true), has(false))?;
             notes.extend(on.into_iter().map(|name| format!("turned on {name} for network `{}`", live.name)));
