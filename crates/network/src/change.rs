@@ -40,14 +40,21 @@ impl Networks {
         Ok(network)
     }
 
-    /// Gives a container's endpoints another name, under which it is found from then on.
+    /// Gives a container's endpoints another name, under which it is found from then on and which the firewall's elements tell.
     pub fn rename(&self, joined: &mut Joined, name: &Name) -> Result<(), Error> {
         let _lock = self.roots.lock_shared()?;
+        let entries = |joined: &Joined| -> Vec<_> {
+            joined.networks().iter().zip(joined.endpoints()).flat_map(|(n, e)| firewall::of_endpoint(n, e)).collect()
+        };
+        let before = entries(joined);
         for endpoint in joined.endpoints_mut() {
             name.as_str().clone_into(&mut endpoint.name);
             self.roots.write_endpoint(endpoint)?;
         }
-        Ok(())
+        if before.is_empty() {
+            return Ok(());
+        }
+        firewall::replace(&mut firewall::open()?, &before, &entries(joined))
     }
 
     /// Makes the first network with a way out a container's way out, its ports included, where it has none (any more). Gives

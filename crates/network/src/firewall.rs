@@ -64,6 +64,22 @@ pub(crate) fn add(socket: &mut Socket, entries: &[Entry]) -> Result<(), Refusal>
     transaction.commit(socket)
 }
 
+/// Puts entries in the place of others in one transaction, so that no packet meets the sets without them. Where somebody took
+/// some of them away nothing changes: whoever repairs goes by the records.
+pub(crate) fn replace(socket: &mut Socket, old: &[Entry], new: &[Entry]) -> Result<(), Error> {
+    let mut transaction = Transaction::new();
+    for ((table, set), elements) in grouped(old) {
+        transaction.delete_elements(table_of(table), set, &elements);
+    }
+    for ((table, set), elements) in grouped(new) {
+        transaction.elements(table_of(table), set, &elements);
+    }
+    match transaction.commit(socket) {
+        Err(refusal) if is_missing(&refusal) => Ok(()),
+        other => other.map_err(failed("replace elements of")),
+    }
+}
+
 /// Whether a refusal means that tables or sets are not there.
 pub(crate) fn is_missing(refusal: &Refusal) -> bool {
     refusal.is(Errno::NOENT)

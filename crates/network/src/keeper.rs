@@ -77,11 +77,6 @@ impl Networks {
         self.ensure_keeper().map(|_| ())
     }
 
-    /// Connects to the keeper that there should be; starts one where there is none.
-    pub fn keeper_link(&self) -> Result<KeeperLink, Error> {
-        self.ensure_keeper()
-    }
-
     /// Whether a keeper runs. Makes nothing.
     pub(crate) fn has_keeper(&self) -> bool {
         let flags = OFlags::RDWR | OFlags::CLOEXEC;

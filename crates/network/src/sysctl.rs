@@ -49,3 +49,23 @@ pub(crate) fn forward(v4: bool, v6: bool) -> Result<Vec<String>, Error> {
     }
     Ok(changed)
 }
+
+/// Lets a link's own word count on whether the host tells senders of shorter ways. Gives what was turned off.
+///
+/// The kernel tells where either the parameter of the link or that of all links is on, and pays with a second look at its routes
+/// for every packet that leaves by the link it came by. All links that told go on telling, and those to come.
+///
+/// *Source*: Documentation/networking/ip-sysctl.rst, `send_redirects`.
+pub(crate) fn redirects_by_link() -> Result<Option<String>, Error> {
+    const ALL: &str = "ipv4/conf/all/send_redirects";
+    if get(ALL).as_deref() != Some("1") {
+        return Ok(None);
+    }
+    for link in crate::record::names(&path("ipv4/conf"))? {
+        if link != "all" {
+            set_if_there(&format!("ipv4/conf/{link}/send_redirects"), "1")?;
+        }
+    }
+    set(ALL, "0")?;
+    Ok(Some("net.ipv4.conf.all.send_redirects".to_owned()))
+}

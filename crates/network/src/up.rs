@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use holm_spec::network::{Driver, NetworkSpec};
+use holm_spec::network::{Driver, Isolation, NetworkSpec};
 use holm_sys::netlink::Socket;
 use holm_sys::route;
 use ipnet::IpNet;
@@ -60,6 +60,12 @@ impl Networks {
             return Ok(Vec::new());
         }
         self.check_free(socket, live)?;
+        let mut notes = Vec::new();
+        if live.isolation != Isolation::L2 {
+            // Before the bridge is there, whose own parameter is then off.
+            let off = sysctl::redirects_by_link()?;
+            notes.extend(off.map(|name| format!("turned off {name} for network `{}`; each link has it on", live.name)));
+        }
         bridge::make(socket, live, live.mtu.unwrap_or(1500))?;
         let mut firewall = firewall::open()?;
         let entries = firewall::of_network(live);
@@ -71,11 +77,11 @@ impl Networks {
             }
             other => other.map_err(|e| Error::kernel("add elements to", "table inet holm", e))?,
         }
-        let mut notes: Vec<String> = firewall::let_through(&mut firewall, std::slice::from_ref(live))?
-            .into_iter()
-            .map(|table| format!("table `{table}` drops what it does not know: let network `{}` through", live.name))
-            .collect();
-        if !live.internal {
+        let dropping = firewall::let_through(&mut firewall, std::slice::from_ref(live))?;
+        let told = |table| format!("table `{table}` drops what it does not know: let network `{}` through", live.name);
+        notes.extend(dropping.into_iter().map(told));
+        // Containers that see each other only through the firewall need it even where nothing leads out.
+        if !live.internal || live.isolation == Isolation::Routed {
             let has = |v4: bool| live.subnets.iter().any(|s| s.subnet.addr().is_ipv4() == v4);
             let on = sysctl::forward(has(true), has(false))?;
             notes.extend(on.into_iter().map(|name| format!("turned on {name} for network `{}`", live.name)));

@@ -11,6 +11,8 @@ mod device;
 mod kernel;
 #[path = "machine/limit.rs"]
 mod limit;
+#[path = "machine/network.rs"]
+mod network;
 #[path = "machine/process.rs"]
 mod process;
 #[path = "machine/systemd.rs"]
@@ -98,5 +100,19 @@ fn systemd_driver_and_reboot() {
         ("reboot", boot::reboot_starts_what_the_policies_want),
         ("loss of power", boot::loss_of_power_starts_what_the_policies_want),
         ("unit stopped", boot::unit_stops_and_starts_its_containers),
+    ]);
+}
+
+#[test]
+fn networks_and_sctp_of_another_kernel() {
+    requires!(can_boot(), "needs qemu-system-x86_64, debootstrap and mke2fs: run tools/setup.sh test");
+    requires!(has_command("socat"), "needs socat: run tools/setup.sh test");
+    let mut machine = Machine::boot([network::socat()]);
+    machine.check_all(&[
+        ("a neighbour", network::neighbour_is_made),
+        ("names and ports", network::names_and_ports_work),
+        ("SCTP", network::sctp_is_published_and_found_by_name),
+        ("nothing is left", nothing_is_left),
+        ("kernel log", kernel::log_is_calm),
     ]);
 }

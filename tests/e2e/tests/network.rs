@@ -6,5 +6,6 @@ mod network_cni;
 mod network_cni_plugin;
 mod network_commands;
 mod network_path;
+mod network_programs;
 mod network_repair;
 mod probe;

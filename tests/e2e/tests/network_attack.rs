@@ -109,6 +109,27 @@ fn routed_containers_see_each_other_only_through_the_firewall() {
     let seen = scene.seen(&["arp", "10.5.0.6"]);
     assert!(!seen.contains("arp reply 10.5.0.6"), "{seen}");
     scene.scratch.holm(["exec", "attacker", "ping", "-c", "1", "-W", "5", "fd05::5"]).ok();
+    // Nobody is told of a way past the firewall; what the host tells on other links is as it was.
+    for (link, told) in [("all", "0"), ("uplink", "1"), ("default", "1")] {
+        let path = format!("/proc/sys/net/ipv4/conf/{link}/send_redirects");
+        scene.host.command("sh", ["-c", &format!("cat {path}")]).ok().says(told);
+    }
+    scene.finish();
+}
+
+#[test]
+fn routed_containers_of_an_internal_network_reach_each_other_and_nothing_else() {
+    let scene = Scene::new(&["-o", "isolation=routed", "--internal"]);
+    for address in ["10.5.0.5", "fd05::5"] {
+        scene.scratch.holm(["exec", "attacker", "ping", "-c", "1", "-W", "5", address]).ok();
+    }
+    for address in [holm_kit::OUTSIDE_V4, holm_kit::OUTSIDE_V6, holm_kit::HOST_V4, holm_kit::HOST_V6] {
+        scene.scratch.holm(["exec", "attacker", "ping", "-c", "1", "-W", "1", address]).fails(1);
+        let detour = "ip route add default via 10.5.0.1; ip -6 route add default via fd05::1 dev eth0; ping -c 1 -W 1 ";
+        let script = format!("{detour}{address}");
+        let options = ["--rm", "--network", "net", "--cap-add", "NET_ADMIN", BUSYBOX, "sh", "-c", &script];
+        scene.scratch.run(options).fails(1);
+    }
     scene.finish();
 }
 

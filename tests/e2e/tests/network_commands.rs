@@ -261,9 +261,14 @@ fn a_stopped_container_joins_and_leaves_at_its_next_start() {
 fn a_renamed_container_is_found_by_its_new_name() {
     let (host, scratch) = scene();
     network(&scratch, &["create", "net"]).ok();
-    web(&scratch, "old", &["--network", "net"]);
+    let guarded = format!("8080:80,from={}/32,interface=uplink", holm_kit::OUTSIDE_V4);
+    web(&scratch, "old", &["--network", "net", "-p", &guarded, "-p", "127.0.0.1:8081:80"]);
     assert!(ask(&scratch, "net", "old 80").stdout.contains("I am old"));
     scratch.holm(["rename", "old", "new"]).ok();
+    let rules = host.command("nft", ["list", "ruleset"]).ok();
+    assert!(rules.stdout.contains("container new") && !rules.stdout.contains("container old"), "{rules}");
+    let outside = host.outside_command("curl", ["-s", "-m", "5", &format!("http://{}:8080/", holm_kit::HOST_V4)]);
+    outside.ok().says("I am old");
     assert!(ask(&scratch, "net", "new 80").stdout.contains("I am old"));
     assert!(!ask(&scratch, "net", "old 80").stdout.contains("I am"), "the old name is nobody's");
     network(&scratch, &["inspect", "-f", "{{range .Containers}}{{.Name}}{{end}}", "net"]).ok().says("new");

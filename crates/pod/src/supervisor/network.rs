@@ -199,7 +199,7 @@ impl Supervisor {
         let Some(attached) = &mut self.attached else { return };
         if attached.plugged.is_none() {
             // Without a keeper names are not served; the next command or the next look starts one.
-            attached.keeper = networks.keeper_link().ok();
+            attached.keeper = networks.ensure_keeper().ok();
         }
         // A port that cannot be watched is still translated by the firewall.
         let _ = attached.watch_ports();
