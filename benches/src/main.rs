@@ -5,6 +5,7 @@
 mod elsewhere;
 mod exec;
 mod floor;
+mod machine;
 mod memory;
 mod names;
 mod network;
@@ -22,7 +23,7 @@ use report::Table;
 /// A benchmark by name.
 type Benchmark = (&'static str, fn(&peer::Peers) -> Vec<Table>);
 
-const BENCHMARKS: [Benchmark; 7] = [
+const BENCHMARKS: [Benchmark; 8] = [
     ("start", start::measure),
     ("exec", exec::measure),
     ("memory", memory::measure),
@@ -30,6 +31,7 @@ const BENCHMARKS: [Benchmark; 7] = [
     ("unpack", unpack::measure),
     ("names", names::measure),
     ("network", network::measure),
+    ("machine", machine::measure),
 ];
 
 fn main() -> ExitCode {

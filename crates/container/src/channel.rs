@@ -14,7 +14,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -61,6 +61,15 @@ pub(crate) fn pair() -> Result<(Channel, Channel), StartError> {
 }
 
 impl Channel {
+    /// The same channel under a number that is not below `first`.
+    pub(crate) fn above(self, first: i32) -> Result<Self, StartError> {
+        if self.0.as_raw_fd() >= first {
+            return Ok(self);
+        }
+        let moved = rustix::io::fcntl_dupfd_cloexec(&self.0, first).doing(|| "make a channel".into())?;
+        Ok(Self(moved))
+    }
+
     /// Sends a failure; there is nobody to tell if that fails too.
     pub(crate) fn send_error(&self, error: &StartError) {
         let _ = rustix::net::send(&self.0, &error.to_packet(), SendFlags::NOSIGNAL);

@@ -57,6 +57,8 @@ pub struct Create<'a> {
     pub init: bool,
     /// Hold on to its mount namespace, see [`Init::mounts`].
     pub hold_mounts: bool,
+    /// Descriptors that the program gets besides the standard streams, as 3, 4, 5 and so on.
+    pub files: Vec<OwnedFd>,
 }
 
 /// What is done to the namespaces of a new process from outside: called with its PID as soon as it exists, while it sets
@@ -100,6 +102,7 @@ pub fn create(request: Create<'_>, connect: Option<Connect<'_>>) -> Result<Init,
     let entry = request.cgroup.take();
     let plan = plan(&mut request, entry.as_ref(), hooks.as_ref(), start)?;
     let (ours, theirs) = channel::pair()?;
+    let theirs = theirs.above(plan.process.first_free())?;
     let v2 = entry.as_ref().and_then(Entry::v2_folder);
     let child = spawn(
         &plan.namespaces,
@@ -256,7 +259,7 @@ fn plan<'a>(
         propagation: propagation(linux.rootfs_propagation.as_deref())?,
         root_path: request.bundle.zip(spec.root.as_ref()).map(|(bundle, root)| bundle.join(&root.path)),
         hooks,
-        process: ProcessPlan::new(process, request.init)?,
+        process: ProcessPlan::new(process, request.init)?.with_files(std::mem::take(&mut request.files)),
         seccomp: request.seccomp,
         stdio,
         start,

@@ -3,6 +3,7 @@
 //! Owns the lifecycle create, start, kill, delete. Is handed its root file system, its network namespace and its
 //! descriptors; makes no images, no links and keeps no records.
 
+pub mod archive;
 pub mod capability;
 pub mod cgroup;
 mod cgroup_view;

@@ -5,7 +5,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use holm_spec::oci::runtime::{IoPriority, Process};
@@ -45,7 +45,12 @@ pub(crate) struct ProcessPlan {
     /// Stay as PID 1, reap, and run the program as a child.
     pub(crate) init: bool,
     title: Option<Title>,
+    /// What the program finds open above the standard streams.
+    files: Vec<OwnedFd>,
 }
+
+/// The first descriptor after the standard streams.
+const FIRST_FILE: i32 = 3;
 
 impl ProcessPlan {
     /// Reads the process of a bundle. *Errors*: what in it cannot be used.
@@ -85,7 +90,29 @@ impl ProcessPlan {
             console_size: console_size.map(|size| (size.height, size.width)),
             init,
             title: if init { Some(Title::find().doing(|| "find the process's arguments".into())?) } else { None },
+            files: Vec::new(),
         })
+    }
+
+    /// Gives the program descriptors besides the standard streams.
+    pub(crate) fn with_files(self, files: Vec<OwnedFd>) -> Self {
+        Self { files, ..self }
+    }
+
+    /// The first descriptor that none of the program's is put at.
+    pub(crate) fn first_free(&self) -> i32 {
+        FIRST_FILE.saturating_add(i32::try_from(self.files.len()).unwrap_or(i32::MAX))
+    }
+
+    /// Puts the files in their places. They are taken aside first, since one may lie where another belongs. *Order*: no
+    /// descriptor below [`ProcessPlan::first_free`] is needed any more but the standard ones.
+    fn place_files(&self) -> io::Result<()> {
+        let aside = |file| rustix::io::fcntl_dupfd_cloexec(file, self.first_free());
+        let aside = self.files.iter().map(aside).collect::<Result<Vec<_>, _>>()?;
+        for (number, file) in (FIRST_FILE..).zip(&aside) {
+            holm_sys::process::dup_to(file.as_fd(), number)?;
+        }
+        Ok(())
     }
 
     /// Goes to the working folder, making it if the image lacks it. The path is resolved inside the root and through no
@@ -145,6 +172,7 @@ impl ProcessPlan {
             rustix::thread::set_no_new_privs(true).doing(|| "set no_new_privs".into())?;
         }
         holm_sys::process::close_on_exec_from(3).doing(|| "close descriptors at exec".into())?;
+        self.place_files().doing(|| "place the program's files".into())?;
         holm_sys::process::reset_signals().doing(|| "reset signals".into())?;
         filter(self.no_new_privileges)
     }

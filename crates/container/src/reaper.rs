@@ -66,7 +66,7 @@ fn serve(program: i32) -> i32 {
 /// Takes all that ended; the program's exit code if it is among them.
 fn reap(program: i32) -> Option<i32> {
     let mut code = None;
-    while let Ok(Some((pid, status))) = rustix::process::waitpid(None, WaitOptions::NOHANG) {
+    while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
         if Pid::as_raw(Some(pid)) == program && (status.exited() || status.signaled()) {
             code = Some(exit_code(status));
         }

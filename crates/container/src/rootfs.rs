@@ -83,6 +83,21 @@ impl Rootfs {
         Ok(Self { mount })
     }
 
+    /// An empty root in memory, for a program that is given by mounts all that it may see. It is `owner`'s,
+    /// who is the root of the program's user namespace.
+    pub fn empty(owner: u32) -> Result<Self, RootfsError> {
+        let name = Path::new("tmpfs");
+        let fs = rustix::mount::fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed("open", name))?;
+        let owner = owner.to_string();
+        for (key, value) in [("size", "1m"), ("mode", "0755"), ("uid", &owner), ("gid", &owner)] {
+            rustix::mount::fsconfig_set_string(fs.as_fd(), key, value).map_err(failed("set the size of", name))?;
+        }
+        rustix::mount::fsconfig_create(fs.as_fd()).map_err(failed("make", name))?;
+        let mount = rustix::mount::fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+            .map_err(failed("mount", name))?;
+        Ok(Self { mount })
+    }
+
     /// Opens a path inside, every link in it being taken inside too. *Errors*: the kernel's.
     pub fn open_in_root(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         open_in_root(self.mount.as_fd(), path, flags)

@@ -58,6 +58,7 @@ impl Bundle {
                 start_now,
                 init: false,
                 hold_mounts: false,
+                files: Vec::new(),
             },
             None,
         )?;

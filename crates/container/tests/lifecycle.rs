@@ -4,7 +4,7 @@ mod support;
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use holm_container::rootfs::Rootfs;
@@ -91,6 +91,7 @@ fn created_container_waits_for_start_and_exec_joins_it(root: &Path) {
         start_now: false,
         init: false,
         hold_mounts: false,
+        files: Vec::new(),
     };
     let mut made = holm_container::create(request, None).unwrap();
     made.start().unwrap();
@@ -127,6 +128,38 @@ fn created_container_waits_for_start_and_exec_joins_it(root: &Path) {
     assert_eq!(wait(&made.pidfd), 137);
 }
 
+fn files_are_at_three_and_above_whatever_numbers_they_had(root: &Path) {
+    let rootfs = Rootfs::directory(root).unwrap();
+    let (mut output, write) = pipe();
+    let file = |text: &str| {
+        let (read, write) = pipe();
+        File::from(write).write_all(text.as_bytes()).unwrap();
+        OwnedFd::from(read)
+    };
+    // Higher numbers first, so that each lies where another one belongs or the runtime's own would be.
+    let (second, first) = (file("second"), file("first "));
+    let spec = spec(&["sh", "-c", "cat <&3; cat <&4; ls /proc/self/fd | wc -l"]);
+    let request = Create {
+        id: "test",
+        spec: &spec,
+        bundle: None,
+        rootfs: &rootfs,
+        stdio: Stdio::Fds { stdin: null(), stdout: write, stderr: null() },
+        cgroup: None,
+        seccomp: None,
+        start_now: true,
+        init: false,
+        hold_mounts: false,
+        files: vec![first, second],
+    };
+    let made = holm_container::create(request, None).unwrap();
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    // The standard ones, the two, and the folder that is listed.
+    assert_eq!(text, "first second6\n");
+    assert_eq!(wait(&made.pidfd), 0);
+}
+
 fn terminal_is_the_containers_own(root: &Path) {
     let rootfs = Rootfs::directory(root).unwrap();
     let mut spec = spec(&["sh", "-c", "stty size; readlink /proc/self/fd/0; cat"]);
@@ -144,6 +177,7 @@ fn terminal_is_the_containers_own(root: &Path) {
         start_now: true,
         init: false,
         hold_mounts: false,
+        files: Vec::new(),
     };
     let made = holm_container::create(request, None).unwrap();
     let master = made.console.unwrap();
@@ -209,6 +243,7 @@ fn containers_live_as_their_bundles_say() {
     linked_proc_is_refused(root);
     identity_and_capabilities_are_as_planned(root);
     created_container_waits_for_start_and_exec_joins_it(root);
+    files_are_at_three_and_above_whatever_numbers_they_had(root);
     terminal_is_the_containers_own(root);
     user_namespace_maps_root(root);
     mapped_overlay_belongs_to_the_containers_root(root);

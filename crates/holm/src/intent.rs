@@ -7,6 +7,7 @@ pub mod device;
 pub mod environment;
 pub mod life;
 pub mod limit;
+pub mod machine;
 pub mod mount;
 pub mod name;
 pub mod namespace;
@@ -37,6 +38,24 @@ pub struct Around<'a> {
     pub subuid: &'a Path,
     /// The network of a container that names none.
     pub default_network: &'a str,
+    /// The isolation, kernel and accelerator of a container that does not name them.
+    pub machine: MachineDefaults<'a>,
+}
+
+/// What settings say of virtual machines.
+#[derive(Clone, Copy, Debug)]
+pub struct MachineDefaults<'a> {
+    /// `container` or `vm`.
+    pub isolation: &'a str,
+    /// A path; empty for none.
+    pub kernel: &'a str,
+    /// `auto`, `kvm` or `tcg`.
+    pub accel: &'a str,
+}
+
+impl MachineDefaults<'static> {
+    /// Those without any settings.
+    pub const NONE: Self = Self { isolation: "container", kernel: "", accel: "auto" };
 }
 
 /// Who the new container is.
@@ -57,7 +76,7 @@ pub fn container_spec(flags: &ContainerFlags, identity: Identity, around: &Aroun
     check_combinations(flags)?;
     network::check_combinations(&flags.sandbox)?;
     let process = &flags.process;
-    Ok(ContainerSpec {
+    let spec = ContainerSpec {
         version: ContainerSpec::VERSION,
         id: identity.id,
         name: identity.name,
@@ -88,7 +107,9 @@ pub fn container_spec(flags: &ContainerFlags, identity: Identity, around: &Aroun
         healthcheck: life::healthcheck(&flags.life)?,
         log: life::log(&flags.life)?,
         auto_remove: flags.rm,
-    })
+    };
+    machine::check(&spec)?;
+    Ok(spec)
 }
 
 fn bad(message: &str) -> Failure {
@@ -100,13 +121,7 @@ fn refuse_what_is_not_there(flags: &ContainerFlags) -> Result<(), Failure> {
         return Err(bad("cannot use --link: docker gave it up long ago")
             .with_hint("holm network create NAME; containers with --network NAME find each other by name"));
     }
-    match flags.isolation.as_deref() {
-        None | Some("container" | "default") => Ok(()),
-        Some(other) => {
-            Err(Failure::flag("--isolation", other, "this version runs containers only, no virtual machines")
-                .with_hint("leave --isolation out"))
-        }
-    }
+    Ok(())
 }
 
 fn check_combinations(flags: &ContainerFlags) -> Result<(), Failure> {
@@ -168,6 +183,7 @@ fn annotations(process: &ProcessFlags) -> Result<BTreeMap<String, String>, Failu
 fn sandbox(flags: &ContainerFlags, around: &Around) -> Result<SandboxSpec, Failure> {
     let asked = &flags.sandbox;
     Ok(SandboxSpec {
+        isolation: machine::isolation(&flags.machine, around)?,
         hostname: asked.hostname.as_deref().map(|n| namespace::host_name("--hostname", n)).transpose()?,
         domainname: asked.domainname.as_deref().map(|n| namespace::host_name("--domainname", n)).transpose()?,
         network: network::mode(asked, around)?,

@@ -9,6 +9,9 @@
 //! detach-keys = "ctrl-p,ctrl-q"
 //! pull = "missing"              # always, missing or never
 //! network = "bridge"            # of containers that name none; also none or host
+//! isolation = "container"       # of containers that name none: container or vm
+//! kernel = ""                   # of virtual machines: a file or an unpacked package; empty is the host's own
+//! accel = "auto"                # who runs virtual machines: auto, kvm or tcg
 //! cni-config = "/etc/cni/net.d" # folders of CNI configurations, separated by colons
 //! cni-plugins = "/opt/cni/bin:/usr/lib/cni:/usr/libexec/cni"
 //! ```
@@ -86,6 +89,12 @@ pub struct Settings {
     pub pull: Setting<String>,
     /// The network of containers that name none.
     pub network: Setting<String>,
+    /// How containers that do not say it are isolated.
+    pub isolation: Setting<String>,
+    /// Kernel of virtual machines that name none; empty for the host's own.
+    pub kernel: Setting<String>,
+    /// Who runs virtual machines that do not say it.
+    pub accel: Setting<String>,
     /// Folders of CNI configurations, separated by colons.
     pub cni_config: Setting<String>,
     /// Folders of CNI plugins, separated by colons.
@@ -103,6 +112,9 @@ struct File {
     detach_keys: Option<String>,
     pull: Option<String>,
     network: Option<String>,
+    isolation: Option<String>,
+    kernel: Option<String>,
+    accel: Option<String>,
     cni_config: Option<String>,
     cni_plugins: Option<String>,
 }
@@ -204,6 +216,9 @@ fn resolve(globals: &Globals, variable: &dyn Fn(&str) -> Option<OsString>, files
         detach_keys: text(("detach-keys", &None), "HOLM_DETACH_KEYS", |f| &f.detach_keys, "ctrl-p,ctrl-q", &[])?,
         pull: text(("pull", &None), "HOLM_PULL", |f| &f.pull, "missing", &["always", "missing", "never"])?,
         network: text(("network", &None), "HOLM_NETWORK", |f| &f.network, holm_spec::network::DEFAULT_NETWORK, &[])?,
+        isolation: text(("isolation", &None), "HOLM_ISOLATION", |f| &f.isolation, "container", &["container", "vm"])?,
+        kernel: text(("kernel", &None), "HOLM_KERNEL", |f| &f.kernel, "", &[])?,
+        accel: text(("accel", &None), "HOLM_ACCEL", |f| &f.accel, "auto", &["auto", "kvm", "tcg"])?,
         cni_config: text(("cni-config", &None), "HOLM_CNI_CONFIG", |f| &f.cni_config, CNI_CONFIG, &[])?,
         // The name that every runtime of CNI takes it by.
         cni_plugins: text(("cni-plugins", &None), "CNI_PATH", |f| &f.cni_plugins, CNI_PLUGINS, &[])?,
@@ -253,6 +268,9 @@ impl Settings {
             ("detach-keys", text(&self.detach_keys)),
             ("pull", text(&self.pull)),
             ("network", text(&self.network)),
+            ("isolation", text(&self.isolation)),
+            ("kernel", text(&self.kernel)),
+            ("accel", text(&self.accel)),
             ("cni-config", text(&self.cni_config)),
             ("cni-plugins", text(&self.cni_plugins)),
         ]

@@ -28,6 +28,7 @@ fn intent(line: &[&str]) -> Result<Value, Failure> {
     let subuid = at("%/subuid");
     let around = Around {
         default_network: "none",
+        machine: holm_cli::intent::MachineDefaults::NONE,
         variable: &|name| (name == "FROM_HOST").then(|| "here".to_owned()),
         folder: PathBuf::from("/home/here"),
         container: &|name| match name {

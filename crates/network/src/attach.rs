@@ -3,16 +3,17 @@
 //!
 //! ```text
 //! reserve   ports held · network up · addresses taken · record written     nothing of the container's exists yet
-//! connect   elements of the firewall · pair of links · addresses, routes   its network namespace exists
+//! connect   elements of the firewall · pair of links · addresses, routes   its network namespace exists (for a machine: `tap`)
 //! release   elements out · link deleted · addresses back · record removed  also for what a crash left
 //! ```
 //! *Privilege*: CAP_NET_ADMIN here and CAP_SYS_ADMIN in the namespace of the container. *Order*: the caller has one thread;
 //! it visits the container's network namespace for one system call.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use holm_spec::ContainerId;
+use holm_spec::guest::Route;
 use holm_spec::network::{
     AttachmentSpec, Driver, Endpoint, Isolation, MacAddress, NetworkSpec, PublishSpec, PublishedPort,
 };
@@ -42,7 +43,7 @@ pub struct JoinRequest<'a> {
 }
 
 /// A container's places on its networks. Dropping it closes its ports and nothing else: [`Networks::release`] undoes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Joined {
     networks: Vec<NetworkSpec>,
     endpoints: Vec<Endpoint>,
@@ -76,6 +77,11 @@ impl Joined {
     /// Its networks, in the order of [`Joined::endpoints`].
     pub fn networks(&self) -> &[NetworkSpec] {
         &self.networks
+    }
+
+    /// Each place with its network.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&NetworkSpec, &Endpoint)> {
+        self.networks.iter().zip(&self.endpoints)
     }
 
     pub(crate) fn endpoints_mut(&mut self) -> &mut [Endpoint] {
@@ -119,7 +125,7 @@ impl Networks {
     pub fn reserve(&self, request: &JoinRequest<'_>) -> Result<Joined, Error> {
         let held = port::hold(&self.roots, request.ports)?;
         let specs = request.attachments.iter().map(|a| self.find(a.network.as_str())).collect::<Result<Vec<_>, _>>()?;
-        let mut joined = Joined { networks: Vec::new(), endpoints: Vec::new(), held, notes: Vec::new() };
+        let mut joined = Joined { held, ..Joined::default() };
         for (at, (spec, attachment)) in specs.into_iter().zip(request.attachments).enumerate() {
             if let Err(e) = self.reserve_one(&mut joined, request, spec, attachment, at) {
                 // The first error is the one to report.
@@ -208,43 +214,39 @@ impl Networks {
     /// Makes the links and rules of a container whose network namespace this is. *Errors*: the kernel's; what was made is
     /// taken away by [`Networks::release`].
     pub fn connect(&self, joined: &Joined, netns: BorrowedFd<'_>) -> Result<(), Error> {
-        self.connect_all(&joined.networks, &joined.endpoints, netns)
-    }
-
-    fn connect_all(
-        &self,
-        networks: &[NetworkSpec],
-        endpoints: &[Endpoint],
-        netns: BorrowedFd<'_>,
-    ) -> Result<(), Error> {
-        let pairs = || networks.iter().zip(endpoints);
-        let entries: Vec<_> = pairs().flat_map(|(n, e)| firewall::of_endpoint(n, e)).collect();
-        if !entries.is_empty() {
-            let mut socket = firewall::open()?;
-            // Shared, so that no repair that has read the records before these were there replaces the tables afterwards.
-            let lock = self.roots.lock_shared()?;
-            match firewall::add(&mut socket, &entries) {
-                // Somebody flushed the ruleset. The records say all that belongs in it, these entries included.
-                Err(refusal) if firewall::is_missing(&refusal) => {
-                    drop(lock);
-                    let _alone = self.roots.lock_alone()?;
-                    self.repair()?;
-                }
-                // Nobody holds a socket for a port that `holm cni` published; the map says that it is somebody's.
-                Err(refusal) if refusal.is(Errno::BUSY) || refusal.is(Errno::EXIST) => {
-                    let kernels = || Error::kernel("add elements to", "table inet holm", refusal);
-                    return Err(port::conflict(&self.roots, endpoints)?.unwrap_or_else(kernels));
-                }
-                other => other.map_err(|e| Error::kernel("add elements to", "table inet holm", e))?,
-            }
-        }
+        self.admit(joined)?;
         let mut host = open_route()?;
         let mut inside = open_inside(netns)?;
-        for (network, endpoint) in pairs() {
+        for (network, endpoint) in joined.pairs() {
             make_links(&mut host, network, endpoint, netns)?;
             configure(&mut inside, network, endpoint)?;
         }
         Ok(())
+    }
+
+    /// Puts what belongs to endpoints into the firewall, before any of their links is there.
+    pub(crate) fn admit(&self, joined: &Joined) -> Result<(), Error> {
+        let entries: Vec<_> = joined.pairs().flat_map(|(n, e)| firewall::of_endpoint(n, e)).collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut socket = firewall::open()?;
+        // Shared, so that no repair that has read the records before these were there replaces the tables afterwards.
+        let lock = self.roots.lock_shared()?;
+        match firewall::add(&mut socket, &entries) {
+            // Somebody flushed the ruleset. The records say all that belongs in it, these entries included.
+            Err(refusal) if firewall::is_missing(&refusal) => {
+                drop(lock);
+                let _alone = self.roots.lock_alone()?;
+                self.repair()
+            }
+            // Nobody holds a socket for a port that `holm cni` published; the map says that it is somebody's.
+            Err(refusal) if refusal.is(Errno::BUSY) || refusal.is(Errno::EXIST) => {
+                let kernels = || Error::kernel("add elements to", "table inet holm", refusal);
+                Err(port::conflict(&self.roots, &joined.endpoints)?.unwrap_or_else(kernels))
+            }
+            other => other.map_err(|e| Error::kernel("add elements to", "table inet holm", e)),
+        }
     }
 
     /// Takes a container's endpoints away: rules, link, addresses, record. Succeeds where they are gone.
@@ -302,24 +304,33 @@ impl Networks {
 
     /// Joins a running container to one more network. `at` is the number of its link.
     pub fn connect_more(&self, request: &JoinRequest<'_>, netns: BorrowedFd<'_>, at: usize) -> Result<Joined, Error> {
-        let mut joined = Joined { networks: Vec::new(), endpoints: Vec::new(), held: Vec::new(), notes: Vec::new() };
+        self.join_more(request, at, |joined| self.connect(joined, netns)).map(|(joined, ())| joined)
+    }
+
+    /// Takes places on more networks and has them connected. *Errors*: nothing is left.
+    pub(crate) fn join_more<T>(
+        &self,
+        request: &JoinRequest<'_>,
+        at: usize,
+        connect: impl FnOnce(&Joined) -> Result<T, Error>,
+    ) -> Result<(Joined, T), Error> {
+        let mut joined = Joined::default();
         for attachment in request.attachments {
             let spec = self.find(attachment.network.as_str())?;
             self.reserve_one(&mut joined, request, spec, attachment, at)?;
         }
         // Its way out stays the one that it has.
         joined.endpoints.iter_mut().for_each(|endpoint| endpoint.gateways.clear());
-        if let Err(e) = self.connect(&joined, netns) {
+        let connected = connect(&joined).inspect_err(|_| {
             for endpoint in &joined.endpoints {
                 let _ = self.delete_link(endpoint);
             }
             let _ = self.release(request.container, &joined.endpoints);
-            return Err(e);
-        }
+        })?;
         for endpoint in &joined.endpoints {
             self.roots.write_endpoint(endpoint)?;
         }
-        Ok(joined)
+        Ok((joined, connected))
     }
 }
 
@@ -347,17 +358,22 @@ pub(crate) fn own_netns() -> Result<OwnedFd, Error> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|e| Error::io("open", path, e))
 }
 
+/// The number of a network's link on the host.
+pub(crate) fn lower_link(host: &mut Socket, network: &NetworkSpec) -> Result<u32, Error> {
+    let found = route::link_index(host, &network.link).map_err(|e| Error::io("find link", &network.link, e))?;
+    found.ok_or_else(|| {
+        let what = format!("link `{}` of network `{}`", network.link, network.name);
+        Error::invalid(what, "the host has no such link")
+    })
+}
+
 fn make_links(
     host: &mut Socket,
     network: &NetworkSpec,
     endpoint: &Endpoint,
     netns: BorrowedFd<'_>,
 ) -> Result<(), Error> {
-    let failed = |e| Error::io("find link", &network.link, e);
-    let Some(lower) = route::link_index(host, &network.link).map_err(failed)? else {
-        let what = format!("link `{}` of network `{}`", network.link, network.name);
-        return Err(Error::invalid(what, "the host has no such link"));
-    };
+    let lower = lower_link(host, network)?;
     let inner = End { name: &endpoint.link, mac: Some(endpoint.mac.0), mtu: network.mtu, netns: Some(netns) };
     let mut batch = Batch::new();
     match network.driver {
@@ -397,20 +413,31 @@ fn configure(inside: &mut Socket, network: &NetworkSpec, endpoint: &Endpoint) ->
     for address in &endpoint.addresses {
         route::add_address(&mut batch, index, address.addr(), address.prefix_len());
     }
+    for route in routes_of(network, endpoint) {
+        let to = Some((route.to.addr(), route.to.prefix_len())).filter(|(_, prefix)| *prefix > 0);
+        route::add_route(&mut batch, index, to, route.via, route.to.addr().is_ipv6());
+    }
+    inside.send(&mut batch).map_err(|e| Error::kernel("set up link", &endpoint.link, e))
+}
+
+/// The routes over an endpoint's link, in the order in which they are added: the same in a container and in a virtual machine.
+pub(crate) fn routes_of(network: &NetworkSpec, endpoint: &Endpoint) -> Vec<Route> {
+    let mut routes = Vec::new();
     if network.isolation != Isolation::L2 {
         // Its own address is all it has on the link: the others of the subnet are behind the gateway.
         for subnet in &network.subnets {
             if let Some(gateway) = subnet.gateway {
-                let v6 = gateway.is_ipv6();
-                let bits = subnet.subnet.max_prefix_len();
-                route::add_route(&mut batch, index, Some((gateway, bits)), None, v6);
-                let to = (subnet.subnet.network(), subnet.subnet.prefix_len());
-                route::add_route(&mut batch, index, Some(to), Some(gateway), v6);
+                routes.push(Route { to: gateway.into(), via: None });
+                routes.push(Route { to: subnet.subnet.trunc(), via: Some(gateway) });
             }
         }
     }
     for gateway in &endpoint.gateways {
-        route::add_route(&mut batch, index, None, Some(*gateway), gateway.is_ipv6());
+        let everything = match gateway {
+            IpAddr::V4(_) => IpNet::new_assert(Ipv4Addr::UNSPECIFIED.into(), 0),
+            IpAddr::V6(_) => IpNet::new_assert(Ipv6Addr::UNSPECIFIED.into(), 0),
+        };
+        routes.push(Route { to: everything, via: Some(*gateway) });
     }
-    inside.send(&mut batch).map_err(|e| Error::kernel("set up link", &endpoint.link, e))
+    routes
 }

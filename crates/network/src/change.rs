@@ -60,13 +60,30 @@ impl Networks {
     /// Makes the first network with a way out a container's way out, its ports included, where it has none (any more). Gives
     /// whether something changed.
     pub fn lead_out(&self, joined: &mut Joined, netns: BorrowedFd<'_>) -> Result<bool, Error> {
+        let Some(changed) = self.lead_out_outside(joined)? else { return Ok(false) };
+        let mut batch = Batch::new();
+        let mut inside = open_inside(netns)?;
+        let index =
+            route::link_index(&mut inside, &changed.link).map_err(|e| Error::io("find link", &changed.link, e))?;
+        if let Some(index) = index {
+            for gateway in &changed.gateways {
+                route::add_route(&mut batch, index, None, Some(*gateway), gateway.is_ipv6());
+            }
+            inside.send(&mut batch).map_err(|e| Error::kernel("set up link", &changed.link, e))?;
+        }
+        Ok(true)
+    }
+
+    /// As [`Networks::lead_out`], without the default routes inside: for a virtual machine, whose agent sets them. Gives the
+    /// place that has become the way out, where one has.
+    pub fn lead_out_outside(&self, joined: &mut Joined) -> Result<Option<Endpoint>, Error> {
         let ports = joined.held_ports();
-        let Some((network, endpoint)) = joined.way_out_mut() else { return Ok(false) };
+        let Some((network, endpoint)) = joined.way_out_mut() else { return Ok(None) };
         let mut changed = endpoint.clone();
         changed.gateways = network.subnets.iter().filter_map(|s| s.gateway).collect();
         changed.ports = ports;
         if changed == *endpoint {
-            return Ok(false);
+            return Ok(None);
         }
         let _lock = self.roots.lock_shared()?;
         // Written first: what the kernel gets is found by it.
@@ -81,21 +98,11 @@ impl Networks {
             bridge::set_port(&mut batch, network, &changed);
             open_route()?.send(&mut batch).map_err(|e| Error::kernel("set up link", &changed.host_link, e))?;
         }
-        let mut batch = Batch::new();
-        let mut inside = open_inside(netns)?;
-        let index =
-            route::link_index(&mut inside, &changed.link).map_err(|e| Error::io("find link", &changed.link, e))?;
-        if let Some(index) = index {
-            for gateway in &changed.gateways {
-                route::add_route(&mut batch, index, None, Some(*gateway), gateway.is_ipv6());
-            }
-            inside.send(&mut batch).map_err(|e| Error::kernel("set up link", &changed.link, e))?;
-        }
         if changed.ports.iter().any(|port| port.protocol == Protocol::Udp) {
             flow::forget(&changed.addresses)?;
         }
-        *endpoint = changed;
-        Ok(true)
+        *endpoint = changed.clone();
+        Ok(Some(changed))
     }
 
     /// Deletes an endpoint's link from within the container's network namespace: where it has none on the host.

@@ -24,6 +24,7 @@ pub mod relay;
 mod store;
 mod subnet;
 mod sysctl;
+mod tap;
 mod up;
 
 pub use attach::{JoinRequest, Joined};
@@ -33,6 +34,7 @@ pub use keeper::KeeperLink;
 pub use networks::{Networks, Roots};
 pub use published::{Published, Standing};
 pub use store::{NetworkRequest, isolation_word};
+pub use tap::{Tap, guest_links};
 
 #[cfg(test)]
 mod tests_support;

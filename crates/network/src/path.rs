@@ -14,10 +14,12 @@
 //! Facts are gathered first and are plain data; each hop's `judge` is a pure function of them. Printing is the caller's.
 //! Nothing is changed but the table of the watch, which is the process's own. *Privilege*: root. *Order*: one thread.
 
+mod answer;
 mod firewall;
 mod link;
 mod listen;
 mod lookup;
+mod machine;
 mod namespace;
 mod probe;
 mod report;
@@ -33,6 +35,7 @@ use holm_spec::ContainerId;
 
 use crate::{Error, Networks};
 
+pub use machine::{Machines, Unasked};
 pub use probe::Kind;
 pub use report::{Hop, Mark, Place, Report};
 
@@ -45,6 +48,8 @@ pub struct Member {
     pub name: String,
     /// Its process on the host, while it runs.
     pub pid: Option<i32>,
+    /// It is a virtual machine: what is inside is taken from its records and asked of its agent, and `pid` is nobody's in it.
+    pub machine: bool,
     /// Whether it runs.
     pub life: Life,
     /// It has the host's network namespace.
@@ -129,8 +134,8 @@ impl Question {
 }
 
 impl Networks {
-    /// Walks a packet's way. *Errors*: what keeps from looking; that a hop is broken is no error but part of the report.
-    pub fn path(&self, question: &Question) -> Result<Report, Error> {
+    /// Walks a packet's way; `machines` asks the agents of virtual machines. *Errors*: what keeps from looking; that a hop is broken is no error but part of the report.
+    pub fn path(&self, question: &Question, machines: &dyn Machines) -> Result<Report, Error> {
         let mut report = Report {
             from: question.from_text.clone(),
             to: question.to_text.clone(),
@@ -144,7 +149,7 @@ impl Networks {
             hint: None,
             hops: Vec::new(),
         };
-        walk::walk(self, question, &mut report)?;
+        walk::walk(self, question, machines, &mut report)?;
         Ok(report.finish())
     }
 }

@@ -6,6 +6,7 @@
 mod control;
 mod create;
 mod files;
+mod guest;
 mod list;
 mod network;
 mod recover;

@@ -48,6 +48,14 @@ pub enum Error {
         /// 125, 126 or 127.
         code: i32,
     },
+    /// There can be no virtual machine for it.
+    #[error("cannot make a virtual machine: {message}")]
+    Machine {
+        /// What is missing or failed.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
     /// The supervisor refused a request.
     #[error("cannot {verb} {} container `{name}`: {message}", preposition(verb))]
     Refused {
@@ -132,7 +140,7 @@ impl Error {
     /// What to do about it, when there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Start { hint, .. } => hint.clone(),
+            Self::Start { hint, .. } | Self::Machine { hint, .. } => hint.clone(),
             Self::Network(error) => error.hint(),
             Self::NoSuchNetwork(name) => Some(format!("holm network create {name}")),
             Self::NameTaken { name, .. } => Some(format!("holm rm {name}, or choose another --name")),

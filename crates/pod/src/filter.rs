@@ -14,16 +14,26 @@ pub(crate) fn program(profile: &Profile, oci: &Spec) -> Result<Program, String> 
     let capabilities = oci.process.as_ref().and_then(|p| p.capabilities.as_ref());
     let bounding = capabilities.map_or(&none, |c| &c.bounding);
     let filter = match profile {
-        Profile::Named(path) => {
-            let failed = |e: &dyn std::error::Error| format!("cannot use seccomp profile `{path}`: {}", chain(e));
-            let mut bytes = Vec::new();
-            let file = std::fs::File::open(path).map_err(|e| failed(&e))?;
-            file.take(MAX_PROFILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|e| failed(&e))?;
-            load_profile(&bytes, bounding, kernel()).map_err(|e| failed(&e))?
-        }
+        Profile::Named(path) => load_profile(&read(path)?, bounding, kernel()).map_err(|e| unusable(path, &e))?,
         Profile::Default | Profile::Unconfined => default_profile(bounding),
     };
     compile(&filter, Arch::native()).map_err(|e| chain(&e))
+}
+
+fn unusable(path: &str, error: &dyn std::error::Error) -> String {
+    format!("cannot use seccomp profile `{path}`: {}", chain(error))
+}
+
+fn read(path: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|e| unusable(path, &e))?;
+    file.take(MAX_PROFILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|e| unusable(path, &e))?;
+    Ok(bytes)
+}
+
+/// The text of a profile, for another kernel to take. The error is a text.
+pub(crate) fn text(path: &str) -> Result<String, String> {
+    String::from_utf8(read(path)?).map_err(|e| unusable(path, &e))
 }
 
 /// Major and minor version of the running kernel.

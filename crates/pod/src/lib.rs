@@ -4,7 +4,6 @@
 //! Owns the folders `containers/`, `names/`, `volumes/` and `trash/` of the data root and everything in the run root. Knows
 //! no registry and prints nothing. No function here leaves a thread behind.
 
-mod archive;
 pub mod clock;
 mod connection;
 mod engine;
@@ -13,6 +12,7 @@ mod event;
 mod filter;
 mod layout;
 mod log;
+mod machine;
 mod model;
 mod name;
 mod owner;

@@ -4,6 +4,7 @@
 //! `supervisor::boot`. Labels and environment of an image are data only; none is ever interpreted.
 
 mod device;
+mod guest;
 mod mount;
 mod process;
 mod resource;
@@ -18,6 +19,7 @@ use holm_spec::oci::runtime::{IdMapping, Linux, Namespace, NamespaceKind, Root, 
 
 use crate::Error;
 
+pub(crate) use guest::{MachineSize, guest_exec, guest_run, hypervisor_resources, machine_size};
 pub(crate) use process::{exec_process, stop_signal};
 pub(crate) use resource::{limits_of_update, named_devices};
 

@@ -19,12 +19,13 @@ mod exec;
 mod files;
 mod health;
 mod launch;
+mod machine;
 mod network;
 mod pump;
 mod restart;
 mod source;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use holm_container::cgroup::{Cgroup, Hierarchy};
@@ -59,20 +60,81 @@ const ANNOUNCE_AFTER: Duration = Duration::from_millis(2);
 
 /// A container's processes and what is open because of them.
 struct Running {
-    init: holm_container::Init,
+    inside: Inside,
     spec: Spec,
-    rootfs: Rootfs,
     cgroup: Option<Cgroup>,
-    seccomp: Option<Program>,
     pump: pump::Pump,
     since: Instant,
     /// Docker's exit code once init has ended.
     ended: Option<i32>,
 }
 
+/// What the container's processes are in.
+enum Inside {
+    /// Namespaces of the host's kernel.
+    Shared {
+        /// The first process.
+        init: holm_container::Init,
+        /// Its root file system.
+        rootfs: Rootfs,
+        /// The filter that added processes get too.
+        seccomp: Option<Program>,
+    },
+    /// A virtual machine.
+    Machine(machine::Guest),
+}
+
+impl Running {
+    /// The child that stands for the container: its first process, or the one that attends its machine.
+    fn pid(&self) -> i32 {
+        match &self.inside {
+            Inside::Shared { init, .. } => init.pid,
+            Inside::Machine(guest) => guest.pid(),
+        }
+    }
+
+    fn pidfd(&self) -> BorrowedFd<'_> {
+        match &self.inside {
+            Inside::Shared { init, .. } => init.pidfd.as_fd(),
+            Inside::Machine(guest) => guest.pidfd(),
+        }
+    }
+
+    /// Its root file system, where the host can see it.
+    fn rootfs(&self) -> Option<&Rootfs> {
+        match &self.inside {
+            Inside::Shared { rootfs, .. } => Some(rootfs),
+            Inside::Machine(_) => None,
+        }
+    }
+
+    fn guest(&self) -> Option<&machine::Guest> {
+        match &self.inside {
+            Inside::Shared { .. } => None,
+            Inside::Machine(guest) => Some(guest),
+        }
+    }
+
+    fn guest_mut(&mut self) -> Option<&mut machine::Guest> {
+        match &mut self.inside {
+            Inside::Shared { .. } => None,
+            Inside::Machine(guest) => Some(guest),
+        }
+    }
+}
+
+/// A process beside the container's first: a child, or one in its machine, by the number it was given there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    Child(i32),
+    Guest(u32),
+}
+
 /// A stop that was asked for.
 struct Stopping {
     kill_at: Option<Instant>,
+    /// It was sent SIGKILL.
+    killed: bool,
 }
 
 struct Supervisor {
@@ -117,6 +179,7 @@ enum Ready {
     Output(u8),
     Input,
     Health,
+    Guest,
     Keeper,
     Ports,
 }
@@ -297,7 +360,10 @@ impl Supervisor {
             add(Ready::Stream(stream.number), stream.socket.as_fd(), stream.interest(wants_input));
         }
         if let Some(running) = &self.running {
-            add(Ready::Init, running.init.pidfd.as_fd(), PollFlags::IN);
+            add(Ready::Init, running.pidfd(), PollFlags::IN);
+            if let Some(guest) = running.guest() {
+                add(Ready::Guest, guest.control(), PollFlags::IN);
+            }
             for (number, fd, flags) in running.pump.interests(crowded) {
                 add(if number == 0 { Ready::Input } else { Ready::Output(number) }, fd, flags);
             }
@@ -325,6 +391,7 @@ impl Supervisor {
             }
             Ready::Input => self.give_input(),
             Ready::Health => self.health_output(),
+            Ready::Guest => self.guest_speaks(),
             Ready::Keeper => self.keeper_ended(),
             Ready::Ports => self.ports_ready(),
         }
@@ -372,12 +439,12 @@ impl Supervisor {
         }
         while let Some((pid, status)) = holm_sys::detach::reap_any() {
             let code = holm_sys::detach::exit_code(status);
-            if self.running.as_ref().is_some_and(|r| r.init.pid == pid) {
+            if self.running.as_ref().is_some_and(|r| r.pid() == pid) {
                 if let Some(running) = &mut self.running {
                     running.ended = Some(code);
                 }
-            } else if !self.health_ended(pid, code) && !self.relay_ended(pid) {
-                self.exec_ended(pid, code);
+            } else if !self.health_ended(Task::Child(pid), code) && !self.relay_ended(pid) {
+                self.exec_ended(Task::Child(pid), code);
             }
         }
         if let Some(code) = self.running.as_ref().and_then(|r| r.ended) {

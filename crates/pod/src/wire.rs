@@ -1,27 +1,18 @@
 //! Packets between a command and a supervisor: one JSON document each, with descriptors.
 //!
-//! Owns the socket calls. The documents are in `holm_spec::protocol`.
+//! Owns the sockets in folders. The documents are in `holm_spec::protocol`, the socket calls in `holm_sys::packet`.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use holm_spec::protocol::MAX_PACKET_BYTES;
+use holm_sys::packet;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketAddrUnix, SocketFlags, SocketType,
-};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Most descriptors that come with one packet.
-const MAX_DESCRIPTORS: usize = 4;
-
-/// A connected pair.
-pub(crate) fn pair(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?)
-}
+pub(crate) use packet::pair;
 
 /// The address of `name` in `folder`. By descriptor, since a socket address has room for 107 bytes only.
 fn address(folder: BorrowedFd<'_>, name: &str) -> io::Result<SocketAddrUnix> {
@@ -74,18 +65,7 @@ pub(crate) fn send<T: Serialize>(socket: BorrowedFd<'_>, message: &T, fds: &[Bor
         let text = format!("the packet has {} bytes, the limit is {MAX_PACKET_BYTES}", bytes.len());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors"));
-    }
-    loop {
-        match rustix::net::sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL) {
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
+    packet::send(socket, &bytes, fds).map(|_| ())
 }
 
 /// One received packet.
@@ -102,39 +82,12 @@ pub(crate) enum Received<T> {
 
 /// Receives one packet.
 pub(crate) fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Received<T>> {
-    // How long it is, first: room for the longest would be a page fault for every 4 KiB of it.
-    let length = loop {
-        match rustix::net::recv(socket, &mut [0u8; 0], RecvFlags::PEEK | RecvFlags::TRUNC) {
-            Ok((_, 0)) => return Ok(Received::Closed),
-            Ok((_, length)) => break length,
-            // A peer that ended with words of ours unread: that is told once, and then what it had said.
-            Err(Errno::INTR | Errno::CONNRESET) => {}
-            Err(Errno::AGAIN) => return Ok(Received::Nothing),
-            Err(e) => return Err(e.into()),
-        }
+    let (bytes, fds) = match packet::receive(socket, MAX_PACKET_BYTES)? {
+        packet::Received::Packet(bytes, fds) => (bytes, fds),
+        packet::Received::Closed => return Ok(Received::Closed),
+        packet::Received::Nothing => return Ok(Received::Nothing),
     };
-    let mut bytes = vec![0u8; length.min(MAX_PACKET_BYTES)];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let message = loop {
-        let mut slices = [IoSliceMut::new(&mut bytes)];
-        match rustix::net::recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
-            Ok(message) => break message,
-            Err(Errno::INTR | Errno::CONNRESET) => {}
-            Err(Errno::AGAIN) => return Ok(Received::Nothing),
-            Err(e) => return Err(e.into()),
-        }
-    };
-    let mut fds = Vec::new();
-    for part in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(rights) = part {
-            fds.extend(rights);
-        }
-    }
-    if message.bytes == 0 {
-        return Ok(Received::Closed);
-    }
-    match serde_json::from_slice(&bytes[..message.bytes]) {
+    match serde_json::from_slice(&bytes) {
         Ok(value) => Ok(Received::Packet(value, fds)),
         Err(e) => Ok(Received::Garbage(e.to_string())),
     }

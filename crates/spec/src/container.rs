@@ -211,9 +211,83 @@ pub enum UserNamespaceMode {
     Container(ContainerId),
 }
 
+/// What stands between a container and the host's kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase", tag = "kind", content = "machine")]
+pub enum Isolation {
+    /// Namespaces and control groups: the kernel is the host's.
+    #[default]
+    Container,
+    /// A virtual machine: the kernel is its own.
+    Vm(MachineSpec),
+}
+
+impl Isolation {
+    /// The machine, where there is one.
+    pub fn machine(&self) -> Option<&MachineSpec> {
+        match self {
+            Self::Container => None,
+            Self::Vm(machine) => Some(machine),
+        }
+    }
+
+    /// The word for it on the command line.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Vm(_) => "vm",
+        }
+    }
+}
+
+/// What is asked of a virtual machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineSpec {
+    /// A kernel's file, or the folder of an unpacked kernel package; the machine's own or newest one where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<PathBuf>,
+    /// Who runs its instructions.
+    #[serde(default)]
+    pub accelerator: AcceleratorChoice,
+    /// Its kind.
+    #[serde(default)]
+    pub profile: MachineProfile,
+    /// Start it from a template of a booted machine where there can be one.
+    pub template: bool,
+}
+
+/// Who runs a virtual machine's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum AcceleratorChoice {
+    /// KVM where it works, else emulation.
+    #[default]
+    Auto,
+    /// KVM or nothing.
+    Kvm,
+    /// Emulation. It is no boundary for security.
+    Tcg,
+}
+
+/// Kinds of virtual machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum MachineProfile {
+    /// The smallest that has all that is asked for.
+    #[default]
+    Auto,
+    /// Few devices, quick to boot; nothing can be plugged in later.
+    Microvm,
+    /// A PC with PCI Express.
+    Q35,
+}
+
 /// What the containers of one pod share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct SandboxSpec {
+    /// What stands between it and the host's kernel.
+    #[serde(default)]
+    pub isolation: Isolation,
     /// Host name; the short id where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,

@@ -4,6 +4,7 @@
 
 pub mod container;
 pub mod digest;
+pub mod guest;
 pub mod id;
 pub mod network;
 pub mod oci;

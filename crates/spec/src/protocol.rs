@@ -10,6 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::guest::{ToGuest, ToHost};
 use crate::network::AttachmentSpec;
 use crate::oci::runtime::{ConsoleSize, Process};
 
@@ -78,6 +79,12 @@ pub enum Request {
         /// Its name.
         network: String,
     },
+    /// Ask the agent of a container's virtual machine: what it uses, its processes, its files. The request's number is the
+    /// supervisor's to choose; a descriptor comes with it where the request moves a file. Replies with [`Reply::Guest`].
+    Guest {
+        /// What is asked.
+        ask: Box<ToGuest>,
+    },
     /// Reopen and re-read what a command changed on disk (limits, restart policy, log options).
     Reload,
 }
@@ -99,6 +106,11 @@ pub enum Reply {
         /// What was asked for and could not be done, but did not keep it from running.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<String>,
+    },
+    /// What the agent answered.
+    Guest {
+        /// Its answer.
+        tell: Box<ToHost>,
     },
     /// It ended.
     Exited {

@@ -93,6 +93,33 @@ pub struct ContainerState {
     /// Result of the health checks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// Its virtual machine of the last start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachineState>,
+}
+
+/// What a virtual machine turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct MachineState {
+    /// The program that runs it, with its version.
+    pub hypervisor: String,
+    /// `kvm` or `tcg`.
+    pub accelerator: String,
+    /// Its instructions are emulated: it is no boundary for security.
+    pub emulated: bool,
+    /// Why KVM is not used, where it is not.
+    pub reason: String,
+    /// `microvm` or `q35`.
+    pub profile: String,
+    /// Release of its kernel.
+    pub kernel: String,
+    /// It was started from a template.
+    pub from_template: bool,
+    /// Processors.
+    pub cpus: u32,
+    /// Memory, bytes.
+    pub memory_bytes: u64,
 }
 
 /// Result of the health checks.

@@ -190,6 +190,14 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) })
 }
 
+/// Makes `number` mean what `file` means, in this process and in the program that it executes. What was open there is closed.
+///
+/// *Order*: nobody in this process owns `number`. *Errors*: the kernel's, EBADF for a negative number.
+pub fn dup_to(file: BorrowedFd<'_>, number: i32) -> io::Result<()> {
+    // SAFETY: two integers, no memory; `number` is nobody's by the contract above.
+    if unsafe { libc::dup2(file.as_raw_fd(), number) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Closes every descriptor from `first` on.
 ///
 /// *Order*: nobody may still own one of them. Only for a forked child that goes on with descriptors below `first`.
@@ -197,6 +205,24 @@ pub fn close_from(first: u32) -> io::Result<()> {
     // SAFETY: the caller's duty, stated above: no owner of a closed descriptor uses or drops it afterwards; a child that
     // breaks it gets EBADF on its own descriptors and harms no other process.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) })
+}
+
+/// Closes every descriptor but the standard streams and these.
+///
+/// *Order*: nobody may still own one of those that are closed. Only for a forked child that goes on with `kept` alone.
+/// *Kernel*: 5.9.
+pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut numbers: Vec<u32> = kept.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
+    numbers.sort_unstable();
+    let mut first = 3;
+    for number in numbers.into_iter().filter(|number| *number >= 3) {
+        if number > first {
+            // SAFETY: the caller's duty, stated above; no descriptor of `kept` lies between `first` and `number`.
+            check(unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0) })?;
+        }
+        first = number + 1;
+    }
+    close_from(first)
 }
 
 /// Gives this process new namespaces. *Privilege*: CAP_SYS_ADMIN for all but user namespaces.

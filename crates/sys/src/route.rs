@@ -157,6 +157,13 @@ pub fn add_macvlan(batch: &mut Batch, end: &End<'_>, lower: u32, mode: MacvlanMo
     });
 }
 
+/// Gives the link with this number, which must be down, another name, hardware address and size of its largest packet; what
+/// is absent stays.
+pub fn rename(batch: &mut Batch, index: u32, name: &str, mac: Option<[u8; 6]>, mtu: Option<u32>) {
+    let mut m = batch.message(kind::NEW_LINK, CHANGE, &ifinfo(index, false));
+    write_end(&mut m, &End { name, mac, mtu, netns: None });
+}
+
 /// Makes the link with this number up, with or without an IPv6 address of its own.
 pub fn set_up(batch: &mut Batch, index: u32, link_local: LinkLocal) {
     // Before it is up: what it has given itself by then stays. *Source*: linux/if_link.h, `IFLA_INET6_ADDR_GEN_MODE` 8,
@@ -172,6 +179,11 @@ pub fn set_up(batch: &mut Batch, index: u32, link_local: LinkLocal) {
 /// Makes a link a port of a bridge.
 pub fn set_master(batch: &mut Batch, index: u32, bridge: u32) {
     batch.message(kind::NEW_LINK, CHANGE, &ifinfo(index, false)).attr_u32(link::MASTER, bridge);
+}
+
+/// Sets the bytes of a link's largest packet. *Errors*: `EINVAL` where the link cannot take so many.
+pub fn set_mtu(batch: &mut Batch, index: u32, mtu: u32) {
+    batch.message(kind::NEW_LINK, CHANGE, &ifinfo(index, false)).attr_u32(link::MTU, mtu);
 }
 
 /// How a port of a bridge passes frames.

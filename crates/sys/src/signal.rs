@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use crate::process::check;
+
 /// Signals that are blocked and arrive by descriptor instead.
 #[derive(Debug)]
 pub struct SignalFd {
@@ -46,6 +48,21 @@ impl SignalFd {
         let read = unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut info).cast(), size) };
         (usize::try_from(read) == Ok(size)).then(|| i32::try_from(info.ssi_signo).unwrap_or(0))
     }
+}
+
+/// Has the kernel send SIGIO to this process when something changes on a device that tells so (`O_ASYNC`), or no more.
+///
+/// *Order*: SIGIO must be blocked, as by [`SignalFd::new`]: it ends a process that does not expect it.
+pub fn tell_changes(device: BorrowedFd<'_>, tell: bool) -> io::Result<()> {
+    let fd = device.as_raw_fd();
+    // SAFETY: plain numbers on a valid descriptor.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    check(flags.into())?;
+    // SAFETY: as above.
+    check(unsafe { libc::fcntl(fd, libc::F_SETOWN, libc::getpid()) }.into())?;
+    let flags = if tell { flags | libc::O_ASYNC } else { flags & !libc::O_ASYNC };
+    // SAFETY: as above.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags) }.into())
 }
 
 impl AsFd for SignalFd {

@@ -1,17 +1,21 @@
 //! Every entry point that takes bytes from strangers, as functions of bytes: what `fuzz/` runs for hours and
 //! its own test for seconds. They return nothing: they must only not panic, not hang and not grow.
 
+mod guest_kernel;
+
 use std::io::Read;
 
 use holm_image::document::{parse_config, parse_manifest};
 use holm_image::reference::Reference;
 use holm_spec::digest::Algorithm;
 
+pub use guest_kernel::{guest_kernel, kernel_module};
+
 /// An entry point by name, with a well-formed input to start from.
 pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 16] = [
     ("reference", reference, reference_seeds),
     ("manifest", manifest, manifest_seeds),
     ("config", config, config_seeds),
@@ -24,6 +28,10 @@ pub const TARGETS: [Target; 12] = [
     ("dns_upstream_answer", dns_upstream_answer, dns_upstream_answer_seeds),
     ("cni_config", cni_config, cni_config_seeds),
     ("cni_result", cni_result, cni_result_seeds),
+    ("disk_image", disk_image, disk_image_seeds),
+    ("guest_kernel", guest_kernel, guest_kernel::guest_kernel_seeds),
+    ("kernel_module", kernel_module, guest_kernel::kernel_module_seeds),
+    ("guest_channel", guest_channel, guest_channel_seeds),
 ];
 
 /// An image reference; what parses is written back and parses to the same.
@@ -146,6 +154,62 @@ fn dns_endpoint(network: &holm_spec::Name, last: u8) -> holm_spec::network::Endp
         "link": "eth0", "mac": "02:00:00:00:00:01", "addresses": [format!("10.8.0.{last}/24")],
     });
     serde_json::from_value(value).expect("an endpoint")
+}
+
+/// What the guest of a virtual machine sends to its monitor. Whatever it is, only so much waits, and what is passed on is told.
+pub fn guest_channel(bytes: &[u8]) {
+    use holm_spec::guest::{INITIAL_CREDIT, ToGuest, stream};
+    let mut mux = holm_vm::monitor::mux::Mux::new(true);
+    for request in guest_requests() {
+        mux.ask(&request).expect("a request that can be passed on");
+    }
+    mux.ask(&ToGuest::Stats { id: 9 }).expect("a request that can be passed on");
+    for piece in bytes.chunks(1000) {
+        if mux.feed(piece).is_err() {
+            return;
+        }
+        for number in [stream(1, 1), stream(1, 2), 401] {
+            let waits = mux.to_write(number).len();
+            assert!(waits <= INITIAL_CREDIT as usize, "more than it had credit for");
+            mux.wrote(number, waits / 2);
+        }
+        mux.read(4, &bytes[..mux.room(4).min(bytes.len())]);
+        mux.sent(mux.outgoing().len());
+        while let Some(told) = mux.next_told() {
+            serde_json::to_vec(&told).expect("what can be told again");
+        }
+    }
+}
+
+fn guest_requests() -> Vec<holm_spec::guest::ToGuest> {
+    let run = serde_json::json!({
+        "ask": "run", "id": 1, "run": {
+            "spec": { "ociVersion": "1.2.0" }, "identity": { "unprivileged": {}, "keep_home": false }, "init": false,
+            "stdin": true, "seccomp": { "choice": "default" },
+        },
+    });
+    let tar = serde_json::json!({
+        "ask": "tar-out", "id": 2, "stream": 401, "path": "/x", "follow": false, "one_mount": false,
+    });
+    [run, tar].map(|value| serde_json::from_value(value).expect("a request")).to_vec()
+}
+
+fn guest_channel_seeds() -> Vec<Vec<u8>> {
+    use holm_spec::guest::{Kind, ToHost, encode};
+    let mut bytes = Vec::new();
+    let message = |message: &ToHost, out: &mut Vec<u8>| {
+        encode(Kind::Message, 0, &serde_json::to_vec(message).expect("write JSON"), out);
+    };
+    message(&ToHost::Started { id: 1, pid: 7 }, &mut bytes);
+    encode(Kind::Data, 5, b"output", &mut bytes);
+    encode(Kind::Credit, 4, &100u32.to_le_bytes(), &mut bytes);
+    encode(Kind::Data, 401, &[b't'; 3000], &mut bytes);
+    message(&ToHost::OutOfMemory, &mut bytes);
+    message(&ToHost::Stats { id: 9, stats: holm_spec::guest::Stats::default() }, &mut bytes);
+    encode(Kind::End, 401, &[], &mut bytes);
+    message(&ToHost::Done { id: 2, warnings: vec!["slow".to_owned()] }, &mut bytes);
+    message(&ToHost::Exited { process: 1, code: 3, oom: false }, &mut bytes);
+    vec![bytes]
 }
 
 fn cni_config_seeds() -> Vec<Vec<u8>> {
@@ -282,4 +346,26 @@ fn template_seeds() -> Vec<Vec<u8>> {
         "table {{.Name}}\\t{{.N}}",
     ];
     texts.map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
+/// The start of a disk image that a user brings. One that is taken as qcow2 names no other file.
+pub fn disk_image(bytes: &[u8]) {
+    use holm_vm::disk::image::{Format, parse};
+    if let Ok(found) = parse(bytes, bytes.len() as u64) {
+        assert!(found.size_bytes > 0);
+        let is_qcow2 = bytes.starts_with(b"QFI\xfb");
+        assert_eq!(found.format, if is_qcow2 { Format::Qcow2 } else { Format::Raw });
+        assert!(!is_qcow2 || bytes[8..20] == [0; 12], "it has a backing file");
+    }
+}
+
+fn disk_image_seeds() -> Vec<Vec<u8>> {
+    // Version 3, clusters of 64 KiB, 1 GiB; a table of features as its extension.
+    let mut head = vec![0; 512];
+    head[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+    head[23] = 16;
+    head[28] = 0x40;
+    head[103] = 104;
+    head[104..112].copy_from_slice(&[0x68, 0x03, 0xf8, 0x57, 0, 0, 0, 48]);
+    vec![head, b"# Disk DescriptorFile\nversion=1".to_vec()]
 }

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::holm::{Holm, holm_binary};
 use crate::image::busybox_root_tar;
-use crate::{NetHost, Output, cgroup, process};
+use crate::{NetHost, Output, cgroup, guest_kernel, process, target_folder};
 
 /// The name under which [`Scratch::with_busybox`] has its image.
 pub const BUSYBOX: &str = "localhost/busybox:test";
@@ -19,6 +19,16 @@ pub struct Scratch {
     cgroup: String,
     /// What puts commands into a host of the test's own.
     prefix: Vec<String>,
+    isolation: Isolation,
+}
+
+/// What containers are isolated by, where a test does not say it itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Namespaces of this kernel.
+    Container,
+    /// A virtual machine with the distribution's cloud kernel.
+    Vm,
 }
 
 impl Scratch {
@@ -35,7 +45,12 @@ impl Scratch {
     pub fn inside(folder: &Path) -> Self {
         let folder = tempfile::Builder::new().prefix("holm-test-").tempdir_in(folder).expect("make scratch roots");
         let name = folder.path().file_name().expect("its name").to_string_lossy().into_owned();
-        Self { folder, cgroup: format!("/{}", name.replace('.', "-")), prefix: Vec::new() }
+        Self {
+            folder,
+            cgroup: format!("/{}", name.replace('.', "-")),
+            prefix: Vec::new(),
+            isolation: Isolation::Container,
+        }
     }
 
     /// Roots that hold [`BUSYBOX`], whose commands run on this host.
@@ -45,6 +60,32 @@ impl Scratch {
         scratch.prefix = host.prefix().into();
         scratch.import_busybox();
         scratch
+    }
+
+    /// Roots that hold [`BUSYBOX`] and isolate their containers so.
+    #[track_caller]
+    pub fn isolated(isolation: Isolation) -> Self {
+        let mut scratch = Self::with_busybox();
+        scratch.isolate(isolation);
+        scratch
+    }
+
+    /// Isolates the containers of these roots so. What is made of a kernel, and templates of booted machines, are
+    /// kept between tests.
+    #[track_caller]
+    pub fn isolate(&mut self, isolation: Isolation) {
+        self.isolation = isolation;
+        if isolation == Isolation::Vm {
+            let kept = target_folder().join("test-images/machines");
+            let machines = self.data_root().join("machines");
+            fs::create_dir_all(&machines).expect("make a folder");
+            for name in ["kernels", "templates"] {
+                fs::create_dir_all(kept.join(name)).expect("make a folder");
+                let link =
+                    std::os::unix::fs::symlink(kept.join(name).canonicalize().expect("a path"), machines.join(name));
+                link.expect("link what is kept");
+            }
+        }
     }
 
     /// Roots that hold [`BUSYBOX`].
@@ -109,6 +150,10 @@ impl Scratch {
             .without_env("XDG_CONFIG_HOME")
             .without_env("XDG_RUNTIME_DIR")
             .args(args);
+        let line = match self.isolation {
+            Isolation::Container => line,
+            Isolation::Vm => line.env("HOLM_ISOLATION", "vm").env("HOLM_KERNEL", guest_kernel()),
+        };
         if self.prefix.is_empty() { line } else { line.through(&self.prefix) }
     }
 
@@ -146,6 +191,11 @@ impl Scratch {
         crate::wait_until(&what, std::time::Duration::from_secs(20), || {
             self.holm(["inspect", "--format", "{{.State.Status}}", name]).run().text() == status
         });
+    }
+
+    /// How long what ends by itself may take.
+    pub(crate) fn patience(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(if self.isolation == Isolation::Vm { 90 } else { 5 })
     }
 
     /// Every process that has to do with these roots.

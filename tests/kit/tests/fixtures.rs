@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use holm_kit::{Answer, FakeRegistry, Holm, Image, Registry, Terminal, wait_until};
+use holm_kit::{Answer, FakeRegistry, Holm, Image, Registry, Terminal, guest_kernel, wait_until};
 
 #[test]
 fn registry_with_tls_and_users_serves_what_skopeo_pushed_and_refuses_strangers() {
@@ -66,4 +66,13 @@ fn running_command_is_read_while_it_runs_and_ends_by_signal() {
     let pid = running.pid();
     assert_eq!(running.finish().exit_code(), 128 + 15);
     wait_until("it is gone", Duration::from_secs(1), || !holm_kit::alive(pid));
+}
+
+#[test]
+fn guest_kernel_is_a_kernel_with_its_modules() {
+    let folder = guest_kernel();
+    let names = |under: &str| std::fs::read_dir(folder.join(under)).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let (boot, modules): (Vec<_>, Vec<_>) = (names("boot"), names("lib/modules"));
+    let kernel = format!("vmlinuz-{}", modules[0].to_str().unwrap());
+    assert!(modules.len() == 1 && boot.iter().any(|name| name == kernel.as_str()), "{boot:?} {modules:?}");
 }

@@ -105,6 +105,7 @@ pub fn run_in(rootfs: &Rootfs, spec: &Spec, init: bool) -> Result<(i32, String),
             start_now: true,
             init,
             hold_mounts: false,
+            files: Vec::new(),
         },
         None,
     )?;

@@ -82,9 +82,9 @@ pub struct ContainerFlags {
     /// Docker's notary, which is gone; of no meaning.
     #[arg(long, hide = true)]
     pub disable_content_trust: bool,
-    /// How it is isolated: container.
-    #[arg(long, value_name = "KIND")]
-    pub isolation: Option<String>,
+    /// The virtual machine, where it is one.
+    #[command(flatten)]
+    pub machine: MachineFlags,
     /// The process to run.
     #[command(flatten)]
     pub process: ProcessFlags,
@@ -106,6 +106,27 @@ pub struct ContainerFlags {
     /// The image, then the command to run in it.
     #[arg(value_name = "IMAGE [COMMAND] [ARG...]", required = true, trailing_var_arg = true, hide = true)]
     pub words: Vec<String>,
+}
+
+/// What stands between it and the host's kernel.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Isolation")]
+pub struct MachineFlags {
+    /// How it is isolated: container, or vm for a kernel of its own.
+    #[arg(long, value_name = "KIND")]
+    pub isolation: Option<String>,
+    /// Kernel of the virtual machine: a file, or the folder of an unpacked package.
+    #[arg(long, value_name = "PATH")]
+    pub kernel: Option<PathBuf>,
+    /// Who runs its instructions: auto, kvm or tcg.
+    #[arg(long, value_name = "NAME")]
+    pub accel: Option<String>,
+    /// Kind of the virtual machine: auto, microvm or q35.
+    #[arg(long, value_name = "KIND")]
+    pub machine: Option<String>,
+    /// Boot the virtual machine instead of starting it from a template.
+    #[arg(long)]
+    pub no_template: bool,
 }
 
 /// The process that is run.

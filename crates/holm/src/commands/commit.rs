@@ -38,7 +38,10 @@ pub fn commit(context: &Context, flags: &Commit) -> Outcome {
         comment: flags.message.clone(),
         ..History::default()
     };
-    let _thaw = if flags.pause && container.state.status == Status::Running {
+    // A machine's changes are fetched from its agent, which must run for that; what it gives is of one moment each file.
+    engine.fetch_changes(&container.spec.id).map_err(Failure::from)?;
+    let in_machine = container.spec.sandbox.isolation.machine().is_some();
+    let _thaw = if flags.pause && !in_machine && container.state.status == Status::Running {
         engine.pause(&container.spec.id).map_err(Failure::from)?;
         Some(Thaw { engine: &engine, container: &container })
     } else {

@@ -19,7 +19,7 @@ use super::{Outcome, attach, progress};
 use crate::args::create::{ContainerFlags, Create, Run};
 use crate::error::{CODE_HOLM, Failure};
 use crate::format::time;
-use crate::intent::{self, Around, Identity, name};
+use crate::intent::{self, Around, Identity, MachineDefaults, name};
 use crate::log;
 use crate::terminal::{self, DetachKeys};
 
@@ -122,6 +122,11 @@ fn intended(context: &Context, engine: &Engine, flags: &ContainerFlags) -> Resul
     };
     let around = Around {
         default_network: &context.settings.network.value,
+        machine: MachineDefaults {
+            isolation: &context.settings.isolation.value,
+            kernel: &context.settings.kernel.value,
+            accel: &context.settings.accel.value,
+        },
         variable: &|name| std::env::var(name).ok(),
         folder: std::env::current_dir().unwrap_or_else(|_| "/".into()),
         container: &|name| engine.find(name).map_err(|e| Failure::from(e).with_code(CODE_HOLM)),

@@ -26,6 +26,7 @@ pub fn exec(context: &Context, flags: &Exec) -> Outcome {
     }
     let around = Around {
         default_network: "none",
+        machine: crate::intent::MachineDefaults::NONE,
         variable: &|name| std::env::var(name).ok(),
         folder: "/".into(),
         container: &|_| Err(Failure::new("no container can be named here")),

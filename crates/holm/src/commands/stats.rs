@@ -99,7 +99,7 @@ fn samples(context: &Context, engine: &Engine, flags: &Stats) -> Result<Vec<Samp
             pids: stats.pids.current,
             read_bytes: stats.block.read_bytes,
             write_bytes: stats.block.write_bytes,
-            network: network_bytes(&container),
+            network: network_bytes(engine, &container),
         });
         Sample { container, reading, at: Instant::now() }
     };
@@ -137,7 +137,10 @@ fn row(sample: &Sample, older: Option<&Sample>, host_memory: u64, no_trunc: bool
 }
 
 /// Bytes received and sent over the links of a container's own network namespace, loopback left out. The host's is nobody's.
-fn network_bytes(container: &Container) -> Option<(u64, u64)> {
+fn network_bytes(engine: &Engine, container: &Container) -> Option<(u64, u64)> {
+    if container.spec.sandbox.isolation.machine().is_some() {
+        return engine.machine_network_bytes(&container.spec.id).ok();
+    }
     let shared = matches!(container.spec.sandbox.network, NetworkMode::Host);
     let pid = Some(container.state.pid).filter(|pid| *pid > 0 && !shared)?;
     std::fs::read_to_string(format!("/proc/{pid}/net/dev")).ok().map(|table| of_links(&table))

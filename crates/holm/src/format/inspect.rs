@@ -85,6 +85,9 @@ fn state(container: &Container) -> Value {
     if let (Some(result), Value::Object(map)) = (&state.health, &mut value) {
         map.insert("Health".to_owned(), health(result));
     }
+    if let (Some(machine), Some(map)) = (&state.machine, value.as_object_mut()) {
+        map.insert("Machine".to_owned(), json!(machine));
+    }
     value
 }
 

@@ -4,6 +4,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::Member;
+use super::machine::Machines;
 use super::probe::Kind;
 use super::report::{Hop, Place};
 
@@ -18,7 +20,7 @@ pub(super) struct Listener {
 }
 
 /// Lists the sockets of a process's network namespace; of this process's where there is none.
-pub(super) fn gather(pid: Option<i32>) -> Vec<Listener> {
+fn gather(pid: Option<i32>) -> Vec<Listener> {
     use std::io::Read;
     let folder = pid.map_or_else(|| "/proc/thread-self/net".to_owned(), |pid| format!("/proc/{pid}/net"));
     let mut all = Vec::new();
@@ -32,6 +34,24 @@ pub(super) fn gather(pid: Option<i32>) -> Vec<Listener> {
     all.sort_unstable();
     all.dedup();
     all
+}
+
+/// Looks whether somebody listens with a member, or with the host where there is none.
+pub(super) fn look(machines: &dyn Machines, member: Option<&Member>, kind: Kind, to: IpAddr, from: &str) -> Hop {
+    let name = member.map(|m| m.name.as_str());
+    let all = match member {
+        // An echo request needs no socket, so nobody need be asked.
+        Some(machine) if machine.machine && kind != Kind::Echo => match machines.sockets(machine) {
+            Ok(sockets) => sockets.into_iter().map(|s| Listener { tcp: s.tcp, at: s.at }).collect(),
+            Err(why) => {
+                let looked_at = format!("sockets of the machine `{}`", machine.name);
+                return Hop::note(Place::Socket, looked_at, format!("not looked at: {why}"));
+            }
+        },
+        Some(member) if member.machine => Vec::new(),
+        other => gather(other.and_then(|m| m.pid)),
+    };
+    judge(&all, kind, to, name, from)
 }
 
 /// Reads a table: the second column is the socket's own end, the fourth its state.
@@ -72,7 +92,7 @@ fn takes(listener: &Listener, to: IpAddr) -> bool {
 }
 
 /// Judges whether somebody listens. `holm` is how the target's container is named in commands; none for the host.
-pub(super) fn judge(all: &[Listener], kind: Kind, to: IpAddr, container: Option<&str>, from: &str) -> Hop {
+fn judge(all: &[Listener], kind: Kind, to: IpAddr, container: Option<&str>, from: &str) -> Hop {
     let who = container.map_or_else(|| "the host".to_owned(), |name| format!("`{name}`"));
     let looked_at = format!("sockets of {who}");
     let Some(port) = kind.port() else {

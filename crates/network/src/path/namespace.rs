@@ -115,12 +115,22 @@ pub(super) fn errno_words(errno: Errno) -> String {
     }
 }
 
+/// Whose links the sender's are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// The host's own.
+    Host,
+    /// Those of this process's network namespace.
+    Container(i32),
+    /// Those inside a virtual machine, which only its records and its agent know.
+    Machine,
+}
+
 /// The sender as its container's records have it.
 #[derive(Clone, Debug)]
 pub(super) struct Sender<'a> {
     pub name: &'a str,
-    /// Its process, for hints; none for the host itself.
-    pub pid: Option<i32>,
+    pub ground: Ground,
     pub endpoints: &'a [Endpoint],
     /// Names of its networks that are internal.
     pub internal: Vec<&'a str>,
@@ -129,9 +139,10 @@ pub(super) struct Sender<'a> {
 impl Sender<'_> {
     /// A command to type in the sender's namespace.
     fn command(&self, line: &str) -> String {
-        match self.pid {
-            Some(pid) => format!("nsenter --net=/proc/{pid}/ns/net {line}"),
-            None => line.to_owned(),
+        match self.ground {
+            Ground::Container(pid) => format!("nsenter --net=/proc/{pid}/ns/net {line}"),
+            Ground::Machine => format!("holm exec {} {line}", self.name),
+            Ground::Host => line.to_owned(),
         }
     }
 }
@@ -139,13 +150,14 @@ impl Sender<'_> {
 /// Judges the sender's namespace.
 pub(super) fn judge(inside: &Inside, sender: &Sender<'_>, to: IpAddr) -> Hop {
     let Sender { name, .. } = sender;
-    let looked_at = match sender.pid {
-        Some(_) => format!("links and routes in `{name}`"),
-        None => "links and routes of the host".to_owned(),
+    let looked_at = match sender.ground {
+        Ground::Container(_) => format!("links and routes in `{name}`"),
+        Ground::Machine => format!("links and routes that the machine `{name}` was given (not looked at inside)"),
+        Ground::Host => "links and routes of the host".to_owned(),
     };
     let stop = |reason: String| Hop::stop(Place::Sender, looked_at.clone(), reason);
     let local = inside.addresses.iter().any(|a| a.address == to) || to.is_loopback();
-    if !local && sender.pid.is_some() && !inside.links.iter().any(|link| !link.loopback) {
+    if !local && sender.ground != Ground::Host && !inside.links.iter().any(|link| !link.loopback) {
         return stop(format!("`{name}` is on no network: it has loopback only")).hint("holm run --network bridge …");
     }
     let v4 = to.is_ipv4();
@@ -202,7 +214,7 @@ fn no_route(sender: &Sender<'_>, to: IpAddr, errno: Errno, looked_at: String) ->
     let stop = |reason: String| Hop::stop(Place::Sender, looked_at.clone(), reason);
     let family = if v4 { "IPv4" } else { "IPv6" };
     let has_family = sender.endpoints.iter().any(|e| e.addresses.iter().any(|a| a.addr().is_ipv4() == v4));
-    if sender.pid.is_some() && !sender.endpoints.is_empty() && !has_family {
+    if sender.ground != Ground::Host && !sender.endpoints.is_empty() && !has_family {
         return stop(format!("`{name}` has no {family} address: none of its networks has an {family} subnet"))
             .hint("holm network create --ipv6 NAME");
     }
@@ -215,7 +227,7 @@ fn no_route(sender: &Sender<'_>, to: IpAddr, errno: Errno, looked_at: String) ->
         return stop(format!("`{name}` has no route to {to}: its network `{network}` is internal and has no way out"))
             .hint(format!("holm network connect bridge {name}"));
     }
-    let who = if sender.pid.is_some() { format!("`{name}`") } else { "the host".to_owned() };
+    let who = if sender.ground != Ground::Host { format!("`{name}`") } else { "the host".to_owned() };
     stop(format!("{who} has no route to {to}: {}", errno_words(errno))).hint(sender.command("ip route"))
 }
 
@@ -277,7 +289,8 @@ mod tests {
 
     fn check(inside: &Inside, gateways: &[&str], internal: &[&str], found: &str) {
         let endpoints = [endpoint(gateways)];
-        let sender = Sender { name: "web", pid: Some(7), endpoints: &endpoints, internal: internal.to_vec() };
+        let sender =
+            Sender { name: "web", ground: Ground::Container(7), endpoints: &endpoints, internal: internal.to_vec() };
         assert_eq!(judge(inside, &sender, "192.0.2.9".parse().unwrap()).found, found);
     }
 

@@ -76,6 +76,16 @@ pub(super) enum Outcome {
     Silence(Duration),
     /// An error of the kernel: its own, or what an ICMP message or a reset told it.
     Refused(Errno),
+    /// It was not sent.
+    Unsent,
+}
+
+/// What a probe is recognised by on its way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub kind: Kind,
+    pub to: IpAddr,
+    pub number: u16,
 }
 
 /// A probe, ready to be sent.
@@ -118,6 +128,10 @@ impl Probe {
             SocketAddr::try_from(bound).map_or(0, |address| address.port())
         };
         Ok(Self { socket, kind, to, number })
+    }
+
+    pub(super) fn seen(&self) -> Seen {
+        Seen { kind: self.kind, to: self.to, number: self.number }
     }
 
     /// Sends it and waits for what comes of it.

@@ -12,7 +12,7 @@ use super::lookup::{self, Asker, Namesakes};
 use super::namespace::{self, Inside};
 use super::probe::Kind;
 use super::report::{Hop, Place};
-use super::{Life, Member, Question, Target};
+use super::{Life, Member, Question, Target, machine};
 use crate::{Error, Networks};
 
 /// Every container's place on every network that is up.
@@ -150,6 +150,11 @@ pub(super) fn address(
             member.name.clone()
         }
     };
+    if let Some(sender) = question.sender().filter(|m| m.machine)
+        && let Some((address, hop)) = machine::named(scene, sender, &name, &families)
+    {
+        return Ok((address, Some(hop)));
+    }
     let lookup = lookup::gather(asker, &name, &families, question.timeout);
     let found = lookup.addresses();
     let chosen = families.iter().find_map(|v4| found.iter().copied().find(|a| a.is_ipv4() == *v4));
@@ -193,7 +198,9 @@ fn of_container(
 
 /// Addresses of a container whose links somebody else made, such as a CNI plugin.
 fn addresses_inside(member: &Member) -> Vec<IpAddr> {
-    let Some(netns) = member.pid.and_then(|pid| namespace::of(pid).ok()) else { return Vec::new() };
+    let Some(netns) = member.pid.filter(|_| !member.machine).and_then(|pid| namespace::of(pid).ok()) else {
+        return Vec::new();
+    };
     let Ok(inside) = namespace::gather(Some(netns.as_fd()), Ipv4Addr::LOCALHOST.into(), None) else {
         return Vec::new();
     };

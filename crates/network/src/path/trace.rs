@@ -15,7 +15,7 @@ use holm_sys::nftables::{
 
 use rustix::io::Errno;
 
-use super::probe::{Kind, Probe};
+use super::probe::{Kind, Seen};
 
 /// Before everything else there is, connection tracking's defragmentation (-400) included. *Source*: linux/netfilter_ipv4.h.
 const FIRST: i32 = -450;
@@ -80,7 +80,7 @@ pub(super) struct Tracer {
 
 impl Tracer {
     /// Begins to watch a probe that is not sent yet. *Errors*: the kernel cannot trace, or not by tables with an owner.
-    pub(super) fn start(probe: &Probe) -> Result<Self, Refusal> {
+    pub(super) fn start(probe: Seen) -> Result<Self, Refusal> {
         let local = |source| Refusal { index: 0, source, text: None };
         let heard = nftables::open().map_err(local)?;
         heard.subscribe(GROUP_TRACE).map_err(local)?;
@@ -126,7 +126,7 @@ impl Tracer {
 }
 
 /// The steps of a rule that fits the probe alone, or its answer alone.
-fn of_probe(probe: &Probe, reply: bool) -> Vec<Expr<'static>> {
+fn of_probe(probe: Seen, reply: bool) -> Vec<Expr<'static>> {
     let v4 = probe.to.is_ipv4();
     let is = |value: &[u8]| Expr::Compare(reg(0), Comparison::Is, value.to_vec());
     let ether: u16 = if v4 { 0x0800 } else { 0x86dd };

@@ -10,12 +10,13 @@ use ipnet::IpNet;
 
 use super::firewall::{Ends, Listing};
 use super::lookup::Asker;
-use super::namespace::{Inside, Sender};
-use super::probe::{Kind, Outcome, Probe};
+use super::machine::Machines;
+use super::namespace::{Ground, Inside, Sender};
+use super::probe::{Outcome, Probe};
 use super::report::{Hop, Mark, Place, Report};
 use super::target::{self, Goal, Holder, Scene};
 use super::trace::{Step, Tracer};
-use super::{Life, Member, Origin, Question, Target, firewall, link, listen, namespace, route};
+use super::{Life, Member, Origin, Question, Target, answer, firewall, link, listen, machine, namespace, route};
 use crate::{Error, Networks};
 
 /// Hooks that packets cross, as `nftables` numbers them: through the host, and to it.
@@ -26,6 +27,7 @@ struct Walk<'a> {
     question: &'a Question,
     scene: Scene,
     netns: Option<OwnedFd>,
+    machines: &'a dyn Machines,
     /// Where a packet from outside comes from: its sender and the link.
     outside: Option<(IpAddr, String)>,
 }
@@ -38,7 +40,12 @@ struct Tested {
     blind: Option<String>,
 }
 
-pub(super) fn walk(networks: &Networks, question: &Question, report: &mut Report) -> Result<(), Error> {
+pub(super) fn walk(
+    networks: &Networks,
+    question: &Question,
+    machines: &dyn Machines,
+    report: &mut Report,
+) -> Result<(), Error> {
     if let Target::Container(at) = question.to
         && let Some(hop) = question.members.get(at).and_then(|m| target::judge_life(m, Place::Target))
     {
@@ -50,8 +57,9 @@ pub(super) fn walk(networks: &Networks, question: &Question, report: &mut Report
         return Ok(());
     }
     let scene = Scene::gather(networks)?;
-    let netns = question.sender().filter(|m| !m.on_host).and_then(|m| m.pid).map(namespace::of).transpose()?;
-    let mut walk = Walk { question, scene, netns, outside: None };
+    let entered = question.sender().filter(|m| !m.on_host && !m.machine);
+    let netns = entered.and_then(|m| m.pid).map(namespace::of).transpose()?;
+    let mut walk = Walk { question, scene, netns, machines, outside: None };
     if let Origin::Outside { link, source } = &question.from {
         match walk.outside(networks, link.as_deref(), *source)? {
             Ok(from) => walk.outside = Some(from),
@@ -80,7 +88,20 @@ impl Walk<'_> {
         self.question.sender().filter(|m| !m.on_host).map_or_else(Vec::new, |m| self.scene.of(&m.owner))
     }
 
+    /// The sender, if it is a virtual machine.
+    fn machine(&self) -> Option<&Member> {
+        self.question.sender().filter(|m| m.machine)
+    }
+
+    /// Whether the sender has links of its own.
+    fn is_apart(&self) -> bool {
+        self.netns.is_some() || self.machine().is_some()
+    }
+
     fn inside(&self, to: IpAddr) -> Result<Inside, Error> {
+        if self.machine().is_some() {
+            return Ok(machine::inside(&self.own_places(), to));
+        }
         namespace::gather(self.netns.as_ref().map(AsFd::as_fd), to, None)
     }
 
@@ -128,13 +149,14 @@ impl Walk<'_> {
                 };
                 found(source.is_ipv4())
             }
-            None => target::of_host(&self.own_places(), &families, self.netns.is_some()),
+            None => target::of_host(&self.own_places(), &families, self.is_apart()),
         };
         let sender = self.question.sender();
         let asker = Asker {
             name: sender.map_or("the host", |m| m.name.as_str()),
-            pid: sender.and_then(|m| m.pid),
+            pid: sender.filter(|m| !m.machine).and_then(|m| m.pid),
             netns: self.netns.as_ref().map(AsFd::as_fd),
+            machine: self.machine().is_some(),
         };
         Ok(target::address(&self.scene, self.question, asker, of_host))
     }
@@ -150,8 +172,8 @@ impl Walk<'_> {
         let incoming = self.incoming(&before, to);
         let middle = namespace::gather(None, to, incoming.as_ref().map(|(source, link)| (*source, link.as_str())))?;
         // A host that does not forward says "unreachable" of all but its own.
-        let local = if self.netns.is_some() && target::is_local(&before) { false } else { target::is_local(&middle) };
-        let goal = target::follow(&self.scene, to, kind, local, target::is_local(&before) && self.netns.is_some());
+        let own = self.is_apart() && target::is_local(&before);
+        let goal = target::follow(&self.scene, to, kind, !own && target::is_local(&middle), own);
         let tested = self.test(&goal)?;
         report.traced = tested.blind.is_none();
         let inside = self.inside(to)?;
@@ -208,9 +230,21 @@ impl Walk<'_> {
             let blind = Some("a packet from outside cannot be sent from here, so none was watched".to_owned());
             return Ok(Tested { outcome, steps: Vec::new(), blind });
         }
-        let probe = Probe::open(self.netns.as_ref().map(AsFd::as_fd), self.question.kind, goal.to)?;
-        let tracer = Tracer::start(&probe);
-        let outcome = probe.send(self.question.timeout);
+        let sent: (_, Box<dyn FnOnce() -> Result<Outcome, String> + '_>) = match self.machine() {
+            Some(member) => {
+                let seen = machine::seen(self.question.kind, goal.to)?;
+                (seen, Box::new(move || machine::send(self.machines, member, seen, self.question.timeout)))
+            }
+            None => {
+                let probe = Probe::open(self.netns.as_ref().map(AsFd::as_fd), self.question.kind, goal.to)?;
+                (probe.seen(), Box::new(move || Ok(probe.send(self.question.timeout))))
+            }
+        };
+        let tracer = Tracer::start(sent.0);
+        let outcome = match (sent.1)() {
+            Ok(outcome) => outcome,
+            Err(why) => return Ok(Tested { outcome: Outcome::Unsent, steps: Vec::new(), blind: Some(why) }),
+        };
         Ok(match tracer {
             Ok(tracer) => Tested { outcome, steps: tracer.finish(), blind: None },
             Err(e) => {
@@ -238,7 +272,11 @@ impl Walk<'_> {
         let member = self.question.sender();
         let sender = Sender {
             name: member.map_or("the host", |m| m.name.as_str()),
-            pid: member.filter(|m| !m.on_host).and_then(|m| m.pid),
+            ground: match member.filter(|m| !m.on_host) {
+                Some(Member { machine: true, .. }) => Ground::Machine,
+                Some(Member { pid: Some(pid), .. }) => Ground::Container(*pid),
+                _ => Ground::Host,
+            },
             endpoints: &endpoints,
             internal,
         };
@@ -316,10 +354,10 @@ impl Walk<'_> {
     }
 
     /// A target whose links are not of a network of Holm's.
-    fn foreign(&self) -> Option<(&Member, i32)> {
+    fn foreign(&self) -> Option<&Member> {
         let Target::Container(at) = self.question.to else { return None };
-        let member = self.question.members.get(at).filter(|m| !m.on_host && self.scene.of(&m.owner).is_empty())?;
-        Some((member, member.pid?))
+        let member = self.question.members.get(at)?;
+        (!member.on_host && member.pid.is_some() && self.scene.of(&member.owner).is_empty()).then_some(member)
     }
 
     /// The target's side.
@@ -329,11 +367,10 @@ impl Walk<'_> {
         match &goal.holder {
             Holder::Sender => {
                 let member = self.question.sender();
-                let all = listen::gather(member.and_then(|m| m.pid));
-                report.hops.push(listen::judge(&all, kind, end, member.map(|m| m.name.as_str()), from));
+                report.hops.push(listen::look(self.machines, member, kind, end, from));
             }
             Holder::Host => {
-                report.hops.push(listen::judge(&listen::gather(None), kind, end, None, from));
+                report.hops.push(listen::look(self.machines, None, kind, end, from));
             }
             Holder::Container(endpoint) => {
                 let Some(member) = self.member(endpoint) else { return Ok(()) };
@@ -341,15 +378,13 @@ impl Walk<'_> {
                 if let Some(place) = self.scene.having(end) {
                     report.hops.push(self.pair(Place::Target, place, links));
                 }
-                if let Some(pid) = member.pid {
-                    let all = listen::gather(Some(pid));
-                    report.hops.push(listen::judge(&all, kind, end, Some(&member.name), from));
+                if member.pid.is_some() {
+                    report.hops.push(listen::look(self.machines, Some(member), kind, end, from));
                 }
             }
             Holder::Elsewhere => {
-                if let Some((member, pid)) = self.foreign() {
-                    let all = listen::gather(Some(pid));
-                    report.hops.push(listen::judge(&all, kind, end, Some(&member.name), from));
+                if let Some(member) = self.foreign() {
+                    report.hops.push(listen::look(self.machines, Some(member), kind, end, from));
                     return Ok(());
                 }
                 if let Some(network) = self.scene.networks.iter().find(|n| namespace::holds(&n.subnets, goal.to)) {
@@ -364,51 +399,12 @@ impl Walk<'_> {
     }
 
     fn answer(&self, goal: &Goal, tested: &Tested, silent: Option<String>) -> Hop {
-        let kind = if self.outside.is_some() { goal.end.1 } else { self.question.kind };
-        let to = if self.outside.is_some() { goal.end.0 } else { goal.to };
-        let what = match kind {
-            Kind::Tcp(port) => format!("TCP connection to {}:{port}", super::bracketed(to)),
-            Kind::Udp(port) => format!("UDP datagram to {}:{port}", super::bracketed(to)),
-            Kind::Echo => format!("ICMP echo request to {to}"),
-        };
-        let from = if self.outside.is_some() { "the host" } else { self.question.from_text.as_str() };
-        let looked_at = format!("{what} from {from}");
-        if let (Some(reason), Outcome::Silence(_) | Outcome::Refused(_)) = (silent, tested.outcome) {
-            return Hop::stop(Place::Answer, looked_at, reason).hint(format!("ip neighbour show {to}"));
-        }
+        let outside = self.outside.is_some();
+        let (to, kind) = if outside { goal.end } else { (goal.to, self.question.kind) };
+        let from = if outside { "the host" } else { self.question.from_text.as_str() };
         let known = !matches!(goal.holder, Holder::Elsewhere) || self.foreign().is_some();
-        match (tested.outcome, kind) {
-            (Outcome::Answered(after), Kind::Tcp(_)) => {
-                Hop::ok(Place::Answer, looked_at, format!("made in {:.1} ms", after.as_secs_f64() * 1e3))
-            }
-            (Outcome::Answered(after), _) => {
-                Hop::ok(Place::Answer, looked_at, format!("answered in {:.1} ms", after.as_secs_f64() * 1e3))
-            }
-            (Outcome::Silence(_), Kind::Udp(_)) if known => {
-                Hop::note(Place::Answer, looked_at, "delivered; the program did not answer, which it need not")
-            }
-            (Outcome::Silence(after), Kind::Udp(_)) => {
-                let reason =
-                    format!("no answer within {:.0} s, and no error: UDP does not tell more", after.as_secs_f64());
-                Hop::stop(Place::Answer, looked_at, reason).hint(format!("tcpdump -ni any host {to}"))
-            }
-            (Outcome::Silence(after), _) => {
-                let reason = format!(
-                    "no answer within {:.0} s; every hop that can be looked at from here is well",
-                    after.as_secs_f64()
-                );
-                Hop::stop(Place::Answer, looked_at, reason).hint(format!("tcpdump -ni any host {to}"))
-            }
-            (Outcome::Refused(errno), _) => {
-                let reason = match errno {
-                    rustix::io::Errno::CONNREFUSED => {
-                        format!("{to} refuses it: nothing listens there, or it does not want to")
-                    }
-                    other => namespace::errno_words(other),
-                };
-                Hop::stop(Place::Answer, looked_at, reason).hint(format!("tcpdump -ni any host {to}"))
-            }
-        }
+        let why = tested.blind.as_deref();
+        answer::judge(&answer::Sent { kind, to, from, known, silent, outcome: tested.outcome, why })
     }
 }
 

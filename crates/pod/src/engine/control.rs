@@ -195,6 +195,9 @@ impl Engine {
     /// What its control group uses now. *Errors*: it does not run.
     pub fn stats(&self, id: &ContainerId) -> Result<Stats, Error> {
         let record = self.roots.read_record(id)?;
+        if record.spec.sandbox.isolation.machine().is_some() {
+            return self.guest_stats(id).map(|(stats, _)| stats);
+        }
         let state = self.roots.read_state(id)?;
         if !matches!(state.status, Status::Running | Status::Paused) || state.cgroup_path.is_empty() {
             return Err(self.not_running(id, "measure", record.spec.name.to_string()));

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use holm_container::archive::{self, Scope};
 use holm_container::namespace;
 use holm_container::rootfs::{Rootfs, Upper, open_in_root};
 use holm_spec::ContainerId;
@@ -13,9 +14,8 @@ use holm_spec::container::{MountKind, MountSpec};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::Engine;
-use crate::archive::{self, Scope};
 use crate::layout::{FolderLock, Record, start_ticks};
-use crate::owner::Owners;
+use crate::owner::{self, Owners};
 use crate::{Change, ChangeKind, Error, PathStat};
 
 /// A container's root as seen from outside, and what must be held while it is looked at.
@@ -30,6 +30,9 @@ struct Root {
 impl Engine {
     /// What a path inside is; symbolic links at its end are not followed.
     pub fn stat_path(&self, id: &ContainerId, path: &OsStr) -> Result<PathStat, Error> {
+        if self.in_machine(id)? {
+            return self.guest_stat_path(id, path);
+        }
         let root = self.root(id)?;
         let failed = |e: io::Error| path_error("find", path, &root.record, &e);
         let Base { fd, at, .. } = root.base(&self.roots, path).map_err(failed)?;
@@ -54,6 +57,9 @@ impl Engine {
         follow_link: bool,
         out: &mut dyn Write,
     ) -> Result<(), Error> {
+        if self.in_machine(id)? {
+            return self.guest_copy_from(id, path, follow_link, out);
+        }
         let root = self.root(id)?;
         let failed = |e: io::Error| path_error("copy", path, &root.record, &e);
         let Base { fd, at, owners, .. } = root.base(&self.roots, path).map_err(failed)?;
@@ -67,6 +73,9 @@ impl Engine {
 
     /// Unpacks a tar into the existing folder `path`. Owners are kept as in the tar where `keep_owner`, else root.
     pub fn copy_to(&self, id: &ContainerId, path: &OsStr, keep_owner: bool, tar: &mut dyn Read) -> Result<(), Error> {
+        if self.in_machine(id)? {
+            return self.guest_copy_to(id, path, keep_owner, tar);
+        }
         let root = self.root(id)?;
         let failed = |e: io::Error| path_error("copy into", path, &root.record, &e);
         let Base { fd, at, is_root, owners } = root.base(&self.roots, path).map_err(failed)?;
@@ -80,6 +89,7 @@ impl Engine {
     /// What changed against the image. What was made to mount something on is left out.
     pub fn diff(&self, id: &ContainerId) -> Result<Vec<Change>, Error> {
         let container = self.get(id)?;
+        self.fetch_changes(id)?;
         let found = holm_image::layer::changes(&self.upper(id), &container.layers).map_err(|e| {
             Error::io("compare", container.spec.name.as_str(), io::Error::other(crate::error::chain(&e)))
         })?;
@@ -97,6 +107,9 @@ impl Engine {
 
     /// Writes its whole root file system as a tar (volumes left out).
     pub fn export(&self, id: &ContainerId, out: &mut dyn Write) -> Result<(), Error> {
+        if self.in_machine(id)? {
+            return self.guest_export(id, out);
+        }
         let root = self.root(id)?;
         let failed = |e: io::Error| path_error("export", OsStr::new("/"), &root.record, &e);
         archive::write_tree(&root.fd, Path::new(""), Scope::OneMount, root.owners, out).map_err(failed)
@@ -115,7 +128,7 @@ impl Engine {
                 let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
                 // The process is still the one that was recorded, so the root was its own.
                 if start_ticks(state.pid) == Some(state.pid_start_ticks) {
-                    let owners = Owners::of(&self.roots, &record.spec);
+                    let owners = owner::of(&self.roots, &record.spec);
                     return Ok(Root { fd, record, owners, runs: true, locks: None });
                 }
             }
@@ -128,7 +141,7 @@ impl Engine {
         let (upper, work) = (folder.join("upper"), folder.join("work"));
         let failed = |e: io::Error| Error::io("open the root of", record.spec.name.as_str(), e);
         let upper = Upper { upper: &upper, work: &work, volatile: false };
-        let owners = Owners::of(&self.roots, &record.spec);
+        let owners = owner::of(&self.roots, &record.spec);
         let made = match owners.mapping() {
             Some(map) => {
                 let users = namespace::user_namespace(&[map], &[map]).map_err(failed)?;

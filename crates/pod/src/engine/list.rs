@@ -7,7 +7,7 @@ use holm_spec::container::ContainerSpec;
 use holm_spec::oci::runtime::IdMapping;
 
 use super::Engine;
-use crate::owner::Owners;
+use crate::owner;
 use crate::supervisor::wanted_after_boot;
 use crate::{Container, Error, Roots, log, name};
 
@@ -101,6 +101,6 @@ impl Engine {
 
     /// The mapping of owners that holds in that folder, for a container with a user namespace.
     pub fn owners(&self, spec: &ContainerSpec) -> Option<IdMapping> {
-        Owners::of(&self.roots, spec).mapping()
+        owner::of(&self.roots, spec).mapping()
     }
 }

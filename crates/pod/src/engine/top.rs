@@ -46,6 +46,11 @@ impl Engine {
             given => given.iter().map(|c| c.to_ascii_lowercase()).collect(),
         };
         let titles = wanted.iter().map(|c| title(c)).collect::<Result<Vec<_>, _>>()?;
+        if record.spec.sandbox.isolation.machine().is_some() {
+            let rows = self.guest_processes(id)?;
+            let rows: Vec<Row> = rows.into_iter().filter_map(of_guest).collect();
+            return Ok(table(&wanted, titles, rows));
+        }
         let pids = if state.cgroup_path.is_empty() {
             vec![state.pid]
         } else {
@@ -56,12 +61,20 @@ impl Engine {
             let hierarchy = Hierarchy::discover(Path::new("/sys/fs/cgroup")).map_err(failed)?;
             Cgroup::open(&hierarchy, &state.cgroup_path).and_then(|g| g.procs()).map_err(failed)?
         };
-        let mut rows: Vec<Row> = pids.into_iter().filter_map(row).collect();
-        rows.sort_by_key(|r| (r.start_ticks, r.pid));
-        let boot_s = boot_time();
-        let rows = rows.iter().map(|r| wanted.iter().map(|c| cell(r, c, boot_s)).collect()).collect();
-        Ok(Top { titles: titles.into_iter().map(str::to_owned).collect(), rows })
+        Ok(table(&wanted, titles, pids.into_iter().filter_map(row).collect()))
     }
+}
+
+fn table(wanted: &[String], titles: Vec<&'static str>, mut rows: Vec<Row>) -> Top {
+    rows.sort_by_key(|r| (r.start_ticks, r.pid));
+    let boot_s = boot_time();
+    let rows = rows.iter().map(|r| wanted.iter().map(|c| cell(r, c, boot_s)).collect()).collect();
+    Top { titles: titles.into_iter().map(str::to_owned).collect(), rows }
+}
+
+/// A process of a virtual machine, as its agent tells of it.
+fn of_guest(told: holm_spec::guest::ProcessRow) -> Option<Row> {
+    read(told.pid, told.uid, told.stat.as_bytes(), told.command)
 }
 
 fn title(column: &str) -> Result<&'static str, Error> {
@@ -97,20 +110,24 @@ fn title(column: &str) -> Result<&'static str, Error> {
 fn row(pid: i32) -> Option<Row> {
     let folder = format!("/proc/{pid}");
     let stat = std::fs::read(format!("{folder}/stat")).ok()?;
+    let line = std::fs::read(format!("{folder}/cmdline")).unwrap_or_default();
+    let words: Vec<_> = line.split(|b| *b == 0).filter(|w| !w.is_empty()).map(String::from_utf8_lossy).collect();
+    use std::os::unix::fs::MetadataExt;
+    read(pid, std::fs::metadata(&folder).ok()?.uid(), &stat, words.join(" "))
+}
+
+fn read(pid: i32, uid: u32, stat: &[u8], command: String) -> Option<Row> {
     let (open, close) = (stat.iter().position(|b| *b == b'(')?, stat.iter().rposition(|b| *b == b')')?);
     let name = String::from_utf8_lossy(stat.get(open + 1..close)?).into_owned();
     let rest = String::from_utf8_lossy(stat.get(close + 1..)?).into_owned();
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     let number = |field: usize| fields.get(field - 3).and_then(|t| t.parse::<i64>().ok()).unwrap_or(0);
     let unsigned = |field: usize| u64::try_from(number(field)).unwrap_or(0);
-    let line = std::fs::read(format!("{folder}/cmdline")).unwrap_or_default();
-    let words: Vec<_> = line.split(|b| *b == 0).filter(|w| !w.is_empty()).map(String::from_utf8_lossy).collect();
-    let command = if words.is_empty() { format!("[{name}]") } else { words.join(" ") };
-    use std::os::unix::fs::MetadataExt;
+    let command = if command.is_empty() { format!("[{name}]") } else { command };
     Some(Row {
         pid,
         ppid: i32::try_from(number(4)).unwrap_or(0),
-        uid: std::fs::metadata(&folder).ok()?.uid(),
+        uid,
         state: fields.first().and_then(|s| s.chars().next()).unwrap_or('?'),
         tty: i32::try_from(number(7)).unwrap_or(0),
         cpu_ticks: unsigned(14) + unsigned(15),

@@ -13,10 +13,10 @@ use holm_spec::state::Status;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::pump::Pump;
-use super::{Running, Supervisor, files, network, source};
+use super::{Inside, Running, Supervisor, files, network, source};
 use crate::error::chain;
 use crate::layout::{boot_id, now_ns, start_ticks};
-use crate::owner::Owners;
+use crate::owner::{self, Owners};
 use crate::plan::{Facts, host_name, plan};
 use crate::{Error, volume};
 
@@ -32,7 +32,10 @@ impl Supervisor {
     /// Starts the container; its PID. *Errors*: nothing is left.
     pub(super) fn boot(&mut self, size: Option<ConsoleSize>) -> Result<i32, Error> {
         self.reserve_networks()?;
-        let booted = self.boot_on_networks(size);
+        let booted = match self.record.spec.sandbox.isolation.machine().cloned() {
+            None => self.boot_on_networks(size),
+            Some(machine) => self.boot_machine(&machine, size),
+        };
         match booted {
             Ok(_) => self.attend_networks(),
             Err(_) => self.release_networks(),
@@ -41,7 +44,7 @@ impl Supervisor {
     }
 
     fn boot_on_networks(&mut self, size: Option<ConsoleSize>) -> Result<i32, Error> {
-        let owners = Owners::of(&self.roots, &self.record.spec);
+        let owners = owner::of(&self.roots, &self.record.spec);
         let users = self.user_namespace(owners)?;
         self.plug_network(users.as_ref().map(AsFd::as_fd))?;
         let rootfs = self.rootfs(users.as_ref().zip(owners.mapping()))?;
@@ -87,14 +90,14 @@ impl Supervisor {
         let pid = init.pid;
         // systemd makes it elsewhere than asked.
         let made_path = group.as_ref().map_or_else(String::new, |g| g.path().to_owned());
-        self.running =
-            Some(Running { init, spec: oci, rootfs, cgroup: group, seccomp, pump, since: Instant::now(), ended: None });
+        let inside = Inside::Shared { init, rootfs, seccomp };
+        self.running = Some(Running { inside, spec: oci, cgroup: group, pump, since: Instant::now(), ended: None });
         self.begin_health();
         self.started(pid, &made_path);
         Ok(pid)
     }
 
-    fn failed(&self, message: String, code: i32) -> Error {
+    pub(super) fn failed(&self, message: String, code: i32) -> Error {
         Error::Start { name: self.record.spec.name.to_string(), message, hint: None, code }
     }
 
@@ -146,7 +149,7 @@ impl Supervisor {
         Ok((facts, found.fillable))
     }
 
-    fn group_path(&self) -> String {
+    pub(super) fn group_path(&self) -> String {
         let parent = self.record.spec.sandbox.cgroup_parent.as_deref().unwrap_or(&self.roots.cgroup_parent);
         format!("{}/{}", parent.trim_matches('/'), self.id)
     }
@@ -160,14 +163,18 @@ impl Supervisor {
 
     /// The control groups with their limits. A host without any can still run what asks for no limit.
     fn group(&self, oci: &Spec, path: &str) -> Result<Option<Cgroup>, Error> {
+        let none = Resources::default();
+        self.group_of(oci.linux.as_ref().and_then(|l| l.resources.as_ref()).unwrap_or(&none), path)
+    }
+
+    /// The control groups with these limits.
+    pub(super) fn group_of(&self, resources: &Resources, path: &str) -> Result<Option<Cgroup>, Error> {
         let Some(hierarchy) = &self.hierarchy else {
             return match self.record.spec.limits == Default::default() {
                 true => Ok(None),
                 false => Err(self.failed("limits need control groups, and none are mounted".to_owned(), 125)),
             };
         };
-        let none = Resources::default();
-        let resources = oci.linux.as_ref().and_then(|l| l.resources.as_ref()).unwrap_or(&none);
         let group = Cgroup::create(hierarchy, path, resources, self.roots.cgroup_driver);
         group.map(Some).map_err(|e| self.failed(chain(&e), 125))
     }
@@ -207,6 +214,7 @@ impl Supervisor {
                 init: spec.init,
                 // Not where a folder of the host's is among them: it is free by the time the end is told.
                 hold_mounts: spec.auto_remove && spec.mounts.iter().all(|m| m.kind == MountKind::Tmpfs),
+                files: Vec::new(),
             },
             meanwhile,
         )
@@ -217,7 +225,7 @@ impl Supervisor {
         Ok((init, pump))
     }
 
-    fn started(&mut self, pid: i32, group_path: &str) {
+    pub(super) fn started(&mut self, pid: i32, group_path: &str) {
         self.become_status(Status::Running);
         self.state.pid = pid;
         self.state.supervisor_pid = rustix::process::getpid().as_raw_pid();
@@ -242,7 +250,7 @@ impl Supervisor {
 
     pub(super) fn init_has_ended(&self) -> bool {
         let Some(running) = &self.running else { return false };
-        let mut poll = [PollFd::new(&running.init.pidfd, PollFlags::IN)];
+        let mut poll = [PollFd::from_borrowed_fd(running.pidfd(), PollFlags::IN)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         rustix::event::poll(&mut poll, Some(&now)).is_ok_and(|n| n > 0)
     }

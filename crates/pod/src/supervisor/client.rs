@@ -10,10 +10,13 @@ use rustix::net::SocketType;
 use rustix::process::{Pid, Signal};
 
 use super::attach::{MAX_STREAMS, Stream};
-use super::{Stopping, Supervisor};
+use super::{Stopping, Supervisor, Task};
 use crate::error::chain;
 use crate::plan::limits_of_update;
 use crate::wire::{self, Received};
+
+/// How long a virtual machine may take to kill a process before it is ended itself.
+const GUEST_KILL_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Most connected commands.
 const MAX_CLIENTS: usize = 128;
@@ -102,6 +105,7 @@ impl Supervisor {
                 let result = self.disconnect(&network).map_err(|e| chain(&e));
                 self.done(client, result);
             }
+            Request::Guest { ask } => self.pass_to_guest(client, *ask, fds),
             Request::Reload => {
                 let result = self.reload();
                 self.done(client, result);
@@ -132,11 +136,15 @@ impl Supervisor {
         }
     }
 
-    fn resize(&self, exec: Option<u32>, size: ConsoleSize) -> Result<(), String> {
+    fn resize(&mut self, exec: Option<u32>, size: ConsoleSize) -> Result<(), String> {
+        let running = self.running.as_ref().ok_or("it does not run")?;
         let result = match exec {
             Some(number) => self.exec_by_number(number).ok_or("no such exec")?.resize(size),
-            None => self.running.as_ref().ok_or("it does not run")?.pump.resize(size),
+            None => running.pump.resize(size),
         };
+        if running.guest().is_some() {
+            self.resize_in_guest(exec, size)?;
+        }
         result.map_err(|e| format!("cannot change the terminal's size: {e}"))
     }
 
@@ -145,12 +153,11 @@ impl Supervisor {
         if !(1..=64).contains(&signal) {
             return Err(format!("cannot send signal {signal}: signals go from 1 to 64"));
         }
-        let pid = match exec {
-            Some(number) => self.exec_by_number(number).ok_or("no such exec")?.pid,
-            None => self.running.as_ref().ok_or("it does not run")?.init.pid,
+        let task = match exec {
+            Some(number) => self.exec_by_number(number).ok_or("no such exec")?.task,
+            None => self.first_task().ok_or("it does not run")?,
         };
-        // The process is our own unreaped child, so its number still means it.
-        holm_sys::process::kill(pid, signal).map_err(|e| format!("cannot send signal {signal}: {e}"))?;
+        self.signal_task(task, signal).map_err(|e| format!("cannot send signal {signal}: {e}"))?;
         if exec.is_none() {
             if signal == Signal::KILL.as_raw() {
                 self.thaw_if_paused();
@@ -168,28 +175,54 @@ impl Supervisor {
 
     /// Sends the container its signal and plans to kill it. Whether it is started again was decided by the caller.
     pub(super) fn bring_down(&mut self, signal: i32, timeout_s: i64) {
-        let Some(running) = &self.running else { return self.stop_waiting() };
-        let pid = running.init.pid;
+        let Some(task) = self.first_task() else { return self.stop_waiting() };
         if timeout_s == 0 && signal == Signal::KILL.as_raw() {
             return self.kill_now();
         }
-        let _ = holm_sys::process::kill(pid, signal);
+        let _ = self.signal_task(task, signal);
         self.emit("kill", &[("signal", signal.to_string())]);
         self.thaw_if_paused();
         let kill_at = u64::try_from(timeout_s).ok().and_then(|s| Instant::now().checked_add(Duration::from_secs(s)));
-        self.stopping = Some(Stopping { kill_at });
+        self.stopping = Some(Stopping { kill_at, killed: false });
     }
 
     /// Kills the container. Without a PID namespace of its own the rest of it is killed when init has ended.
     pub(super) fn kill_now(&mut self) {
-        if let Some(running) = &self.running {
-            if let Some(pid) = Pid::from_raw(running.init.pid) {
-                let _ = rustix::process::kill_process(pid, Signal::KILL);
-            }
+        let mut again = None;
+        if let Some(task) = self.first_task() {
             self.thaw_if_paused();
+            match task {
+                // The machine's own kernel kills the process first, so that what it wrote reaches the disk.
+                Task::Guest(_) if !self.stopping.as_ref().is_some_and(|s| s.killed) => {
+                    let _ = self.signal_task(task, Signal::KILL.as_raw());
+                    again = Some(Instant::now() + GUEST_KILL_PATIENCE);
+                }
+                _ => {
+                    if let Some(pid) = self.running.as_ref().and_then(|r| Pid::from_raw(r.pid())) {
+                        let _ = rustix::process::kill_process(pid, Signal::KILL);
+                    }
+                }
+            }
             self.emit("kill", &[("signal", "9".to_owned())]);
         }
-        self.stopping = Some(Stopping { kill_at: None });
+        self.stopping = Some(Stopping { kill_at: again, killed: true });
+    }
+
+    /// The container's first process.
+    fn first_task(&self) -> Option<Task> {
+        let running = self.running.as_ref()?;
+        Some(match running.guest() {
+            None => Task::Child(running.pid()),
+            Some(_) => Task::Guest(holm_spec::guest::FIRST_PROCESS),
+        })
+    }
+
+    /// Sends a signal. A child is our own and unreaped, so its number still means it.
+    pub(super) fn signal_task(&mut self, task: Task, signal: i32) -> std::io::Result<()> {
+        match task {
+            Task::Child(pid) => holm_sys::process::kill(pid, signal),
+            Task::Guest(process) => self.signal_in_guest(process, signal),
+        }
     }
 
     fn thaw_if_paused(&mut self) {
@@ -204,6 +237,7 @@ impl Supervisor {
         }
         let group = self.running.as_ref().and_then(|r| r.cgroup.as_ref()).ok_or("it has no control group")?;
         group.freeze().map_err(|e| crate::error::chain(&e))?;
+        self.hold_attendant(Signal::STOP);
         self.become_status(Status::Paused);
         self.save();
         self.emit("pause", &[]);
@@ -216,6 +250,7 @@ impl Supervisor {
         }
         let group = self.running.as_ref().and_then(|r| r.cgroup.as_ref()).ok_or("it has no control group")?;
         group.thaw().map_err(|e| crate::error::chain(&e))?;
+        self.hold_attendant(Signal::CONT);
         self.become_status(Status::Running);
         self.save();
         self.emit("unpause", &[]);

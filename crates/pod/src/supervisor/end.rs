@@ -6,17 +6,18 @@ use holm_spec::oci::runtime::NamespaceKind;
 use holm_spec::protocol::Reply;
 use holm_spec::state::Status;
 
-use super::{Running, SOCKET, Supervisor, restart};
+use super::{Inside, Running, SOCKET, Supervisor, restart};
 use crate::layout::now_ns;
 use crate::{Error, removal};
 
 /// How long what is left of a container may take to die.
-const KILL_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Supervisor {
     /// Init has ended with `code`.
     pub(super) fn container_ended(&mut self, code: i32) {
         self.kill_rest();
+        self.hear_guest_out();
         self.drain_output();
         let _ = self.log.finish();
         let Some(running) = self.running.take() else { return };
@@ -123,7 +124,9 @@ impl Supervisor {
     fn kill_rest(&mut self) {
         let Some(running) = &self.running else { return };
         let namespaces = running.spec.linux.iter().flat_map(|l| &l.namespaces);
-        let own = namespaces.into_iter().any(|n| n.kind == NamespaceKind::Pid && n.path.is_none());
+        // What runs a machine is beside the process that stands for it.
+        let own = running.guest().is_none()
+            && namespaces.into_iter().any(|n| n.kind == NamespaceKind::Pid && n.path.is_none());
         if let Some(group) = running.cgroup.as_ref().filter(|_| !own) {
             let _ = group.kill_all(KILL_PATIENCE);
         }
@@ -131,12 +134,16 @@ impl Supervisor {
 
     /// Lets go of the container's kernel objects; whether the kernel killed something in it for memory.
     fn release(&mut self, running: Running) -> bool {
-        let Running { init, cgroup, rootfs, pump, .. } = running;
-        drop((init, rootfs, pump));
+        let Running { inside, cgroup, pump, .. } = running;
+        let in_guest = match &inside {
+            Inside::Machine(guest) => guest.saw_oom(),
+            Inside::Shared { .. } => false,
+        };
+        drop((inside, pump));
         self.release_networks();
-        let Some(group) = cgroup else { return false };
+        let Some(group) = cgroup else { return in_guest };
         // The group counts its own dead, whether its limit, one above it or the whole machine ran out.
-        let oom = group.oom_kills().unwrap_or(0) > 0;
+        let oom = in_guest || group.oom_kills().unwrap_or(0) > 0;
         // A group that cannot be removed now is found again by its path when the container is removed.
         let _ = group.remove();
         oom

@@ -8,7 +8,7 @@ use holm_spec::oci::runtime::{ConsoleSize, Process};
 use holm_spec::protocol::Reply;
 use holm_spec::state::Status;
 
-use super::{Supervisor, pump};
+use super::{Inside, Supervisor, Task, pump};
 use crate::error::chain;
 use crate::plan::exec_process;
 
@@ -17,11 +17,11 @@ const MAX_EXECS: usize = 256;
 
 /// One added process.
 pub(super) struct ExecRun {
-    number: u32,
-    pub pid: i32,
-    _pidfd: OwnedFd,
-    terminal: Option<OwnedFd>,
-    client: Option<u32>,
+    pub(super) number: u32,
+    pub(super) task: Task,
+    pub(super) _pidfd: Option<OwnedFd>,
+    pub(super) terminal: Option<OwnedFd>,
+    pub(super) client: Option<u32>,
 }
 
 impl ExecRun {
@@ -45,7 +45,9 @@ impl Supervisor {
         fds: Vec<OwnedFd>,
     ) {
         match self.try_exec(client, asked, user, privileged, detach, fds) {
-            Ok((number, pid)) => {
+            // A machine's answer comes later.
+            Ok(None) => {}
+            Ok(Some((number, pid))) => {
                 let terminal = self.exec_by_number(number).and_then(|e| e.terminal.as_ref()?.try_clone().ok());
                 let fds: Vec<BorrowedFd<'_>> = terminal.iter().map(AsFd::as_fd).collect();
                 self.reply(Some(client), &Reply::Started { exec: number, pid, warnings: Vec::new() }, &fds);
@@ -65,7 +67,7 @@ impl Supervisor {
         privileged: bool,
         detach: bool,
         fds: Vec<OwnedFd>,
-    ) -> Result<(u32, i32), (String, i32)> {
+    ) -> Result<Option<(u32, i32)>, (String, i32)> {
         if self.execs.len() >= MAX_EXECS {
             return Err((format!("{MAX_EXECS} processes were added already, the most it takes"), 1));
         }
@@ -82,12 +84,17 @@ impl Supervisor {
             }
         };
         self.emit("exec_create", &[("execCommand", asked.args.join(" "))]);
+        if self.running.as_ref().is_some_and(|r| r.guest().is_some()) {
+            let ask = self.guest_exec(asked, user, privileged)?;
+            return self.exec_in_guest(client, ask, detach, stdio).map(|()| None);
+        }
         let joined = self.join(asked, user, privileged, stdio)?;
         let (number, pid) = (self.number(), joined.pid);
         self.emit("exec_start", &[("execID", number.to_string())]);
         let client = (!detach).then_some(client);
-        self.execs.push(ExecRun { number, pid, _pidfd: joined.pidfd, terminal: joined.console, client });
-        Ok((number, pid))
+        let (task, _pidfd) = (Task::Child(pid), Some(joined.pidfd));
+        self.execs.push(ExecRun { number, task, _pidfd, terminal: joined.console, client });
+        Ok(Some((number, pid)))
     }
 
     /// Runs a process in the container. The error is a text and docker's exit code.
@@ -99,8 +106,10 @@ impl Supervisor {
         stdio: Stdio,
     ) -> Result<Joined, (String, i32)> {
         let spec = &self.record.spec;
-        let running = self.running.as_ref().ok_or_else(|| ("it does not run".to_owned(), 1))?;
-        let user = user.map(|text| user::resolve(&running.rootfs, Some(text), &spec.group_add)).transpose();
+        let none = || ("it does not run".to_owned(), 1);
+        let running = self.running.as_ref().ok_or_else(none)?;
+        let Inside::Shared { init, rootfs, seccomp } = &running.inside else { return Err(none()) };
+        let user = user.map(|text| user::resolve(rootfs, Some(text), &spec.group_add)).transpose();
         let user = user.map_err(|e| (chain(&e), 126))?;
         let process =
             exec_process(spec, &running.spec, asked, user.as_ref(), privileged).map_err(|e| (chain(&e), 126))?;
@@ -108,20 +117,20 @@ impl Supervisor {
         let privileged = privileged || spec.security.privileged;
         let join = Join {
             id: self.id.as_str(),
-            init: running.init.pidfd.as_fd(),
-            init_pid: running.init.pid,
+            init: init.pidfd.as_fd(),
+            init_pid: init.pid,
             spec: &running.spec,
             process: &process,
             stdio,
             cgroup,
-            seccomp: running.seccomp.as_ref().filter(|_| !privileged),
+            seccomp: seccomp.as_ref().filter(|_| !privileged),
         };
         holm_container::exec(join).map_err(|e: StartError| (chain(&e), e.exit_code()))
     }
 
     /// An added process ended; others were orphans of the container and concern nobody.
-    pub(super) fn exec_ended(&mut self, pid: i32, code: i32) {
-        let Some(at) = self.execs.iter().position(|e| e.pid == pid) else { return };
+    pub(super) fn exec_ended(&mut self, task: Task, code: i32) {
+        let Some(at) = self.execs.iter().position(|e| e.task == task) else { return };
         let exec = self.execs.remove(at);
         self.emit("exec_die", &[("execID", exec.number.to_string()), ("exitCode", code.to_string())]);
         self.reply(exec.client, &Reply::Exited { code }, &[]);

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use holm_container::rootfs::Rootfs;
 use holm_spec::container::{ContainerSpec, NetworkMode};
+use holm_spec::guest::OwnFile;
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 
 use crate::Error;
@@ -92,16 +93,7 @@ pub(super) fn provide(
     if let NetworkMode::Container(other) = &spec.sandbox.network {
         return Ok(Provided { mounted: share::provide(folder, other, spec)?, later: None });
     }
-    let host_network = spec.sandbox.network == NetworkMode::Host;
-    let networked = matches!(spec.sandbox.network, NetworkMode::Networks(_) | NetworkMode::Cni(_));
-    let of_host = |path: &str| if host_network { read(path) } else { String::new() };
-    let resolvers =
-        if networked { of_networks(&read("/etc/resolv.conf"), spec, networks) } else { of_host("/etc/resolv.conf") };
-    let files = [
-        File { name: "resolv.conf", text: resolv_conf(spec, &resolvers, networks) },
-        File { name: "hostname", text: format!("{host_name}\n") },
-        File { name: "hosts", text: hosts(spec, &of_host("/etc/hosts"), host_name, networks) },
-    ];
+    let files = texts(spec, host_name, networks);
     let (mut mounted, mut inside_root) = (Vec::new(), Vec::new());
     let mut etc = None;
     for file in files {
@@ -137,6 +129,27 @@ pub(super) fn provide(
         provided.finish()?;
     }
     Ok(provided)
+}
+
+/// What the three files hold.
+fn texts(spec: &ContainerSpec, host_name: &str, networks: &OfNetworks) -> [File; 3] {
+    let host_network = spec.sandbox.network == NetworkMode::Host;
+    let networked = matches!(spec.sandbox.network, NetworkMode::Networks(_) | NetworkMode::Cni(_));
+    let of_host = |path: &str| if host_network { read(path) } else { String::new() };
+    let resolvers =
+        if networked { of_networks(&read("/etc/resolv.conf"), spec, networks) } else { of_host("/etc/resolv.conf") };
+    [
+        File { name: "resolv.conf", text: resolv_conf(spec, &resolvers, networks) },
+        File { name: "hostname", text: format!("{host_name}\n") },
+        File { name: "hosts", text: hosts(spec, &of_host("/etc/hosts"), host_name, networks) },
+    ]
+}
+
+/// The files of a container in a virtual machine, whose root file system its agent alone sees.
+pub(super) fn for_guest(spec: &ContainerSpec, host_name: &str, networks: &OfNetworks) -> Vec<OwnFile> {
+    let asked = |name: &str| spec.mounts.iter().any(|m| m.destination == format!("/etc/{name}"));
+    let files = texts(spec, host_name, networks).into_iter().filter(|file| !asked(file.name));
+    files.map(|file| OwnFile { name: file.name.to_owned(), text: file.text }).collect()
 }
 
 fn read(path: &str) -> String {

@@ -10,7 +10,7 @@ use holm_spec::state::{Health, HealthResult, Status};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 
-use super::Supervisor;
+use super::{Supervisor, Task};
 use crate::layout::now_ns;
 
 /// Most bytes of output kept of one check, and results kept.
@@ -23,7 +23,7 @@ const RETRIES: u64 = 3;
 
 /// One running check.
 struct Check {
-    pid: i32,
+    task: Task,
     output: Option<OwnedFd>,
     text: Vec<u8>,
     start_ns: u64,
@@ -173,7 +173,8 @@ impl Supervisor {
         let Some(checker) = &mut self.health else { return };
         if let Some(check) = &mut checker.check {
             check.timed_out = true;
-            let _ = holm_sys::process::kill(check.pid, rustix::process::Signal::KILL.as_raw());
+            let task = check.task;
+            let _ = self.signal_task(task, rustix::process::Signal::KILL.as_raw());
             return;
         }
         checker.next = None;
@@ -187,9 +188,9 @@ impl Supervisor {
         let now = Instant::now();
         let Some(checker) = &mut self.health else { return };
         match started {
-            Ok((pid, output)) => {
+            Ok((task, output)) => {
                 checker.check = Some(Check {
-                    pid,
+                    task,
                     output: Some(output),
                     text: Vec::new(),
                     start_ns,
@@ -205,15 +206,20 @@ impl Supervisor {
         }
     }
 
-    fn start_check(&self, args: Vec<String>) -> Result<(i32, OwnedFd), (String, i32)> {
+    fn start_check(&mut self, args: Vec<String>) -> Result<(Task, OwnedFd), (String, i32)> {
         let failed = |e: rustix::io::Errno| (format!("cannot make a pipe: {e}"), 125);
         let (output, stdout) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
         rustix::io::ioctl_fionbio(&output, true).map_err(failed)?;
         let stderr = rustix::io::fcntl_dupfd_cloexec(&stdout, 3).map_err(failed)?;
         let stdin = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
         let process = Process { args, ..Process::default() };
-        let joined = self.join(&process, None, false, Stdio::Fds { stdin, stdout, stderr })?;
-        Ok((joined.pid, output))
+        let stdio = Stdio::Fds { stdin, stdout, stderr };
+        if self.running.as_ref().is_some_and(|r| r.guest().is_some()) {
+            let ask = self.guest_exec(&process, None, false)?;
+            return Ok((self.check_in_guest(ask, stdio)?, output));
+        }
+        let joined = self.join(&process, None, false, stdio)?;
+        Ok((Task::Child(joined.pid), output))
     }
 
     pub(super) fn health_output(&mut self) {
@@ -223,9 +229,9 @@ impl Supervisor {
     }
 
     /// Takes the end of a check's process; false for any other process.
-    pub(super) fn health_ended(&mut self, pid: i32, code: i32) -> bool {
+    pub(super) fn health_ended(&mut self, task: Task, code: i32) -> bool {
         let Some(checker) = &mut self.health else { return false };
-        let Some(check) = checker.check.as_mut().filter(|c| c.pid == pid) else { return false };
+        let Some(check) = checker.check.as_mut().filter(|c| c.task == task) else { return false };
         check.code = Some(code);
         if let Some(result) = checker.take_result(Instant::now()) {
             self.record_health(result);

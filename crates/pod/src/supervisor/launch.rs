@@ -86,7 +86,8 @@ pub(crate) fn launch(request: Launch<'_>) -> Result<Launched, Error> {
 /// Whether the container gets a network namespace that the command can make: not where a user namespace is to own it.
 fn may_lend(spec: &ContainerSpec) -> bool {
     let own = matches!(spec.sandbox.network, NetworkMode::None | NetworkMode::Networks(_));
-    own && matches!(spec.sandbox.userns, UserNamespaceMode::Host)
+    let shared = spec.sandbox.isolation.machine().is_none();
+    own && shared && matches!(spec.sandbox.userns, UserNamespaceMode::Host)
 }
 
 /// Makes a network namespace and hands it over. Where that fails the supervisor hears of the same failure when it tries.

@@ -1,7 +1,7 @@
 //! What a machine boots from: the distribution's cloud kernel, an initramfs, and a root disk with systemd. Made once.
 //!
 //! Kept under the target folder by the content of what goes in. Nothing is installed on the host and nothing is mounted:
-//! the kernel's package is only unpacked, and `mke2fs` fills the file system.
+//! `mke2fs` fills the file system.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::debian::{codename, make_root};
+use crate::guest_kernel::{PACKAGE, guest_kernel, release};
 use crate::{Debian, Holm, sha256, target_folder};
 
 const PACKAGES: &str = "systemd-sysv,dbus,kmod,apparmor,busybox-static,iproute2,procps";
-/// Its dependency is the package with the files.
-const KERNEL: &str = "linux-image-cloud-amd64";
 /// Modules for the disks and the agent's port; those they need come with them.
 const MODULES: [&str; 3] = ["virtio_pci", "virtio_blk", "virtio_console"];
 /// Units that a test has no use for, and that only cost time.
@@ -52,7 +51,7 @@ pub(super) fn boot_files() -> BootFiles {
     let lock = File::create(kept.join("machine.lock")).expect("make a lock");
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("take a lock");
     let codename = codename();
-    let all = [&RECIPE.to_string(), PACKAGES, KERNEL, &MODULES.join(","), &MASKED.join(","), AGENT, SERVICE, INIT];
+    let all = [&RECIPE.to_string(), PACKAGES, PACKAGE, &MODULES.join(","), &MASKED.join(","), AGENT, SERVICE, INIT];
     let digest = sha256(all.join("\n").as_bytes());
     let folder = kept.join(format!("machine-{codename}-{}", &digest["sha256:".len()..][..16]));
     if !folder.exists() {
@@ -67,7 +66,7 @@ fn make(codename: &str, work: &Path, packages: &Path) {
     let (root, done) = (work.join("root"), work.join("done"));
     make_root(&Debian { name: "machine", packages: PACKAGES, entrypoint: &[] }, codename, &root, packages);
     fs::create_dir(&done).expect("make a folder");
-    let version = unpack_kernel(work, &root, &done.join("kernel"));
+    let version = take_kernel(&root, &done.join("kernel"));
     make_initrd(&root, &version, &work.join("initrd"), &done.join("initrd"));
     settle(&root);
     let disk = done.join("root");
@@ -75,28 +74,16 @@ fn make(codename: &str, work: &Path, packages: &Path) {
     line.arg(&root).arg(&disk).arg("1536M").limit(Duration::from_secs(120)).ok();
 }
 
-/// Unpacks the kernel and its modules without installing anything; its version.
-fn unpack_kernel(work: &Path, root: &Path, kernel: &Path) -> String {
-    let depends = Holm::program("apt-cache").args(["depends", "--important", KERNEL]).ok();
-    let package = depends.stdout.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
-    let package = package.unwrap_or_else(|| panic!("no package with a kernel in:\n{depends}"));
-    Holm::program("apt-get").args(["download", package]).folder(work).limit(Duration::from_secs(300)).ok();
-    let entries = fs::read_dir(work).expect("list a folder").flatten();
-    let file = entries.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "deb"));
-    let unpacked = work.join("kernel");
-    Holm::program("dpkg-deb").arg("-x").arg(file.expect("a package")).arg(&unpacked).ok();
-    let modules = unpacked.join("lib/modules");
-    let version = first_name(&modules);
-    fs::rename(unpacked.join(format!("boot/vmlinuz-{version}")), kernel).expect("keep the kernel");
+/// Takes the kernel and, into the root, its modules; its version.
+fn take_kernel(root: &Path, target: &Path) -> String {
+    let folder = guest_kernel();
+    let version = release(&folder);
+    fs::copy(folder.join(format!("boot/vmlinuz-{version}")), target).expect("copy the kernel");
     fs::create_dir_all(root.join("lib/modules")).expect("make a folder");
-    fs::rename(modules.join(&version), root.join("lib/modules").join(&version)).expect("keep the modules");
+    let modules = folder.join("lib/modules").join(&version);
+    Holm::program("cp").arg("-a").arg(modules).arg(root.join("lib/modules/")).ok();
     Holm::program("chroot").arg(root).args(["depmod", &version]).ok();
     version
-}
-
-fn first_name(folder: &Path) -> String {
-    let entry = fs::read_dir(folder).expect("list a folder").flatten().next().expect("something in it");
-    entry.file_name().into_string().expect("a name")
 }
 
 /// An initramfs with busybox and the modules, numbered in the order in which they are loaded.

@@ -45,7 +45,7 @@ pub fn host_config(spec: &ContainerSpec) -> Value {
         "ShmSize": spec.sandbox.shm_size_bytes.unwrap_or(64 << 20),
         "Sysctls": spec.sandbox.sysctls,
         "Runtime": "holm",
-        "Isolation": "",
+        "Isolation": if spec.sandbox.isolation.machine().is_some() { "vm" } else { "" },
         "Init": spec.init,
         "Ulimits": ulimits(spec),
         "Devices": devices(spec),

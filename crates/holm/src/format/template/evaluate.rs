@@ -54,7 +54,7 @@ const NULL_LISTS: &[&str] = &[
 ];
 
 /// Fields that an object may lack: then they are nil. *Source*: the pointers with `omitempty` of docker's API types.
-const OPTIONAL: &[&str] = &["Health", "SizeRw", "SizeRootFs", "Annotations"];
+const OPTIONAL: &[&str] = &["Health", "Machine", "SizeRw", "SizeRootFs", "Annotations"];
 
 /// A value and the name of the field that it came from.
 #[derive(Clone, Debug)]

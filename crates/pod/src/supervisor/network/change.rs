@@ -22,9 +22,10 @@ impl Supervisor {
         if list.iter().any(|a| a.network == name) {
             return Err(Error::invalid(format!("network `{name}`"), "the container is on it"));
         }
-        let Some(pid) = self.running.as_ref().map(|r| r.init.pid) else {
+        let Some(pid) = self.running.as_ref().map(super::super::Running::pid) else {
             return self.change_networks(|list| list.push(attachment));
         };
+        self.refuse_machine()?;
         let netns = netns_of(pid)?;
         let dns = servers(&self.record.spec);
         let attachments = [attachment.clone()];
@@ -48,9 +49,10 @@ impl Supervisor {
     /// Leaves a network. The next one that leads out becomes the way out, if this one was it.
     pub(in super::super) fn disconnect(&mut self, network: &str) -> Result<(), Error> {
         let networks = self.roots.networks();
-        let Some(pid) = self.running.as_ref().map(|r| r.init.pid) else {
+        let Some(pid) = self.running.as_ref().map(super::super::Running::pid) else {
             return self.change_networks(|list| list.retain(|a| a.network.as_str() != network));
         };
+        self.refuse_machine()?;
         let before = self.of_networks();
         let Some(attached) = &mut self.attached else {
             return Err(Error::invalid(format!("network `{network}`"), "the container is on no network"));
@@ -67,6 +69,17 @@ impl Supervisor {
         attached.joined.forget(network);
         self.change_networks(|list| list.retain(|a| a.network.as_str() != network))?;
         self.after_change(&before, netns.as_fd())
+    }
+
+    /// A running machine's links stay those that it was started with.
+    fn refuse_machine(&self) -> Result<(), Error> {
+        match self.running.as_ref().and_then(super::super::Running::guest) {
+            None => Ok(()),
+            Some(_) => {
+                let what = format!("the networks of `{}`", self.record.spec.name);
+                Err(Error::invalid(what, "nothing can be plugged into a running virtual machine: stop it first"))
+            }
+        }
     }
 
     /// Is found by its new name on its networks.
@@ -97,8 +110,8 @@ impl Supervisor {
         let after = self.of_networks();
         let Some(running) = &self.running else { return Ok(()) };
         let host_name = running.spec.hostname.clone().unwrap_or_default();
-        let place =
-            files::Place { rootfs: &running.rootfs, folder: &self.roots.container(&self.id), oci: &running.spec };
+        let Some(rootfs) = running.rootfs() else { return Ok(()) };
+        let place = files::Place { rootfs, folder: &self.roots.container(&self.id), oci: &running.spec };
         files::follow(&place, &self.record.spec, &host_name, before, &after)
     }
 

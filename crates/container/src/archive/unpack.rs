@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, T
 use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType};
 
-use crate::owner::Owners;
+use super::{Owners, attribute};
 
 /// Most entries of one stream.
 const MAX_ENTRIES: usize = 8_000_000;
@@ -19,7 +19,24 @@ const MAX_ENTRIES: usize = 8_000_000;
 /// where `keep_owner`, else root; both are the container's.
 ///
 /// *Errors*: what came before is there.
-pub(crate) fn unpack(folder: &OwnedFd, tar: &mut dyn Read, keep_owner: bool, owners: Owners) -> io::Result<()> {
+pub fn unpack(folder: &OwnedFd, tar: &mut dyn Read, keep_owner: bool, owners: Owners) -> io::Result<()> {
+    unpack_all(folder, tar, keep_owner, owners, false)
+}
+
+/// Unpacks what [`write_changes`](super::write_changes) wrote, owners and extended attributes as in the stream.
+///
+/// *Privilege*: CAP_SYS_ADMIN, for the attributes of the overlay's. *Errors*: what came before is there.
+pub fn unpack_changes(folder: &OwnedFd, tar: &mut dyn Read) -> io::Result<()> {
+    unpack_all(folder, tar, true, Owners::SAME, true)
+}
+
+fn unpack_all(
+    folder: &OwnedFd,
+    tar: &mut dyn Read,
+    keep_owner: bool,
+    owners: Owners,
+    attributes: bool,
+) -> io::Result<()> {
     let mut archive = Archive::new(tar);
     // Modes and times of folders come last: filling a folder changes its time, and its mode may forbid it.
     let mut folders: Vec<(PathBuf, Dress)> = Vec::new();
@@ -29,7 +46,10 @@ pub(crate) fn unpack(folder: &OwnedFd, tar: &mut dyn Read, keep_owner: bool, own
         }
         let mut entry = entry?;
         let path = clean(&entry.path_bytes())?;
-        let dress = Dress::of(&entry, keep_owner, owners)?;
+        let mut dress = Dress::of(&entry, keep_owner, owners)?;
+        if attributes {
+            dress.attributes = attributes_of(&mut entry)?;
+        }
         let named = |e: io::Error| io::Error::new(e.kind(), format!("`{}`: {e}", path.display()));
         if path.as_os_str().is_empty() {
             continue;
@@ -53,6 +73,7 @@ struct Dress {
     gid: Gid,
     mode: Mode,
     mtime: i64,
+    attributes: Vec<(String, Vec<u8>)>,
 }
 
 impl Dress {
@@ -68,6 +89,7 @@ impl Dress {
             gid: Gid::from_raw(owners.outside(gid)?),
             mode: Mode::from_raw_mode(header.mode()? & 0o7777),
             mtime: i64::try_from(header.mtime()?).unwrap_or(0),
+            attributes: Vec::new(),
         })
     }
 
@@ -79,6 +101,7 @@ impl Dress {
     fn put_on(&self, fd: &OwnedFd) -> io::Result<()> {
         rustix::fs::fchown(fd, Some(self.uid), Some(self.gid))?;
         rustix::fs::fchmod(fd, self.mode)?;
+        attribute::write(fd, &self.attributes)?;
         Ok(rustix::fs::futimens(fd, &self.times())?)
     }
 
@@ -86,6 +109,17 @@ impl Dress {
         rustix::fs::chownat(parent, name, Some(self.uid), Some(self.gid), AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(rustix::fs::utimensat(parent, name, &self.times(), AtFlags::SYMLINK_NOFOLLOW)?)
     }
+}
+
+/// The extended attributes that stand before an entry.
+fn attributes_of<R: Read>(entry: &mut Entry<'_, R>) -> io::Result<Vec<(String, Vec<u8>)>> {
+    let Some(records) = entry.pax_extensions()? else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for record in records {
+        let record = record?;
+        found.extend(record.key().ok().and_then(|key| attribute::of_record(key, record.value_bytes())));
+    }
+    Ok(found)
 }
 
 /// A relative path without `.`; `..` is refused.

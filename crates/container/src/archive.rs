@@ -4,11 +4,14 @@
 //! folder; writing goes through real folders below the target only, so neither can touch anything outside (CVE-2019-14271,
 //! CVE-2018-15664 and their kin). Nothing of the image is run.
 
+mod attribute;
+mod owner;
 mod unpack;
 mod write;
 
-pub(crate) use unpack::unpack;
-pub(crate) use write::{Scope, write_tree};
+pub use owner::Owners;
+pub use unpack::{unpack, unpack_changes};
+pub use write::{Scope, write_changes, write_tree};
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,6 @@ use rustix::fs::{CWD, Mode, OFlags};
 use tar::{Builder, EntryType, Header};
 
 use super::*;
-use crate::owner::Owners;
 
 fn path_fd(path: &Path) -> std::os::fd::OwnedFd {
     rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).unwrap()
@@ -113,4 +112,38 @@ fn links_of_the_container_are_not_written_through() {
     let stream = tar.into_inner().unwrap();
     assert!(unpack(&folder_fd(&target), &mut &stream[..], false, Owners::SAME).is_err());
     assert!(!outside.join("x").exists());
+}
+
+#[test]
+fn changes_keep_whiteouts_and_attributes_and_no_others_do() {
+    let root = tempfile::tempdir().unwrap();
+    let (from, to) = (root.path().join("from"), root.path().join("to"));
+    std::fs::create_dir_all(from.join("hidden")).unwrap();
+    std::fs::create_dir(&to).unwrap();
+    std::fs::write(from.join("file"), b"x").unwrap();
+    rustix::fs::mknodat(CWD, from.join("gone"), rustix::fs::FileType::CharacterDevice, Mode::empty(), 0).unwrap();
+    let set = |path: &Path, name: &str, value: &[u8]| {
+        rustix::fs::setxattr(path, name, value, rustix::fs::XattrFlags::empty()).unwrap();
+    };
+    set(&from.join("hidden"), "trusted.overlay.opaque", b"y");
+    set(&from.join("hidden"), "trusted.overlay.redirect", b"/etc");
+    set(&from.join("file"), "trusted.other", b"1");
+    let mut stream = Vec::new();
+    write_changes(&path_fd(&from), &mut stream).unwrap();
+    let get = |path: &Path, name: &str| {
+        let mut value = [0; 64];
+        rustix::fs::getxattr(path, name, &mut value[..]).ok().map(|n| value[..n].to_vec())
+    };
+    unpack(&folder_fd(&to), &mut &stream[..], true, Owners::SAME).unwrap();
+    assert_eq!(get(&to.join("hidden"), "trusted.overlay.opaque"), None);
+    std::fs::remove_dir_all(&to).unwrap();
+    std::fs::create_dir(&to).unwrap();
+    unpack_changes(&folder_fd(&to), &mut &stream[..]).unwrap();
+    assert_eq!(get(&to.join("hidden"), "trusted.overlay.opaque").as_deref(), Some(&b"y"[..]));
+    assert_eq!(get(&to.join("hidden"), "trusted.overlay.redirect"), None);
+    assert_eq!(get(&to.join("file"), "trusted.other"), None);
+    assert_eq!(
+        (to.join("gone").symlink_metadata().unwrap().rdev(), std::fs::read(to.join("file")).unwrap()),
+        (0, vec![b'x'])
+    );
 }

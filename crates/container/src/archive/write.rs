@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatxFlags};
 use tar::{Builder, EntryType, Header};
 
-use crate::owner::Owners;
+use super::{Owners, attribute};
 
 /// Deepest folder that is written; each level holds a descriptor.
 const MAX_DEPTH: usize = 400;
 
 /// How far a tree reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
+pub enum Scope {
     /// Into what is mounted below.
     Everything,
     /// Mount points are written as empty folders.
@@ -30,20 +30,28 @@ struct Writer<'a> {
     owners: Owners,
     mount: u64,
     linked: HashMap<(u32, u32, u64), PathBuf>,
+    /// Extended attributes are written too.
+    attributes: bool,
 }
 
 /// Writes what `node` (opened with `O_PATH`) is, as `name`; a folder with all below it. An empty name leaves the folder's own
 /// entry out and names what is in it alone. Owners are written as the container sees them.
-pub(crate) fn write_tree(
-    node: &OwnedFd,
-    name: &Path,
-    scope: Scope,
-    owners: Owners,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub fn write_tree(node: &OwnedFd, name: &Path, scope: Scope, owners: Owners, out: &mut dyn Write) -> io::Result<()> {
     let stat = describe(node)?;
-    let mut writer = Writer { tar: Builder::new(out), scope, owners, mount: stat.stx_mnt_id, linked: HashMap::new() };
+    let (tar, mount, linked) = (Builder::new(out), stat.stx_mnt_id, HashMap::new());
+    let mut writer = Writer { tar, scope, owners, mount, linked, attributes: false };
     writer.entry(node, name, 0)?;
+    writer.tar.finish()
+}
+
+/// Writes a folder of changes as overlayfs keeps them: what is in it, whiteouts being devices 0/0, with the extended attributes
+/// of files and folders.
+pub fn write_changes(folder: &OwnedFd, out: &mut dyn Write) -> io::Result<()> {
+    let stat = describe(folder)?;
+    let (tar, mount, linked) = (Builder::new(out), stat.stx_mnt_id, HashMap::new());
+    let (scope, owners) = (Scope::OneMount, Owners::SAME);
+    let mut writer = Writer { tar, scope, owners, mount, linked, attributes: true };
+    writer.entry(folder, Path::new(""), 0)?;
     writer.tar.finish()
 }
 
@@ -76,6 +84,15 @@ impl Writer<'_> {
                 return self.tar.append_link(&mut header(&stat, EntryType::Link, 0), name, first);
             }
             self.linked.insert(inode, name.to_owned());
+        }
+        if self.attributes
+            && !name.as_os_str().is_empty()
+            && matches!(kind, FileType::Directory | FileType::RegularFile)
+        {
+            let found = attribute::read(node)?;
+            if !found.is_empty() {
+                self.tar.append_pax_extensions(found.iter().map(|(key, value)| (key.as_str(), value.as_slice())))?;
+            }
         }
         match kind {
             FileType::Directory => self.folder(node, &stat, name, depth),

@@ -1,0 +1,254 @@
+//! Starting a container in a virtual machine: what it needs of the host, the process that attends it, its first words.
+//!
+//! ```text
+//! supervisor                        attendant (forked, no exec)         hypervisor
+//!   plan, disks, taps, group
+//!   fork ------------------------->  makes it (holm_container) ------->  shut in: namespaces, group, filter, no rights
+//!                                    gives up all rights
+//!   <- Booted ---------------------  hears the agent's hello
+//!   -- Setup, Run + streams ------>  passes them on
+//!   <- Started --------------------
+//! ```
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use holm_container::Stdio;
+use holm_container::cgroup::Cgroup;
+use holm_spec::container::{MachineSpec, Profile};
+use holm_spec::guest::{Disk, Run, Setup, ToGuest, ToHost};
+use holm_spec::oci::runtime::ConsoleSize;
+use holm_sys::process::{self, Child, Fork};
+use holm_vm::machine::VmmPlan;
+use holm_vm::monitor::wire::{Received, ask, hear};
+use holm_vm::monitor::{self, FromMonitor, MonitorParts, Patience};
+use rustix::net::SocketType;
+
+use super::super::pump::Pump;
+use super::super::{Inside, Running, Supervisor, files, network, source};
+use super::{descriptors, lost_text};
+use crate::layout::now_ns;
+use crate::machine::{self, Kept, Planned, Prepared, Vmm};
+use crate::plan::{Facts, guest_run, host_name, hypervisor_resources, machine_size};
+use crate::{Error, filter, wire};
+
+/// How long a machine may take to boot: seconds where it is emulated on a busy host.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Random bytes that a guest's pool gets.
+const ENTROPY_BYTES: usize = 64;
+
+impl Supervisor {
+    /// Starts the container in a machine of its own; the PID that stands for it. *Errors*: nothing is left.
+    pub(in super::super) fn boot_machine(
+        &mut self,
+        asked: &MachineSpec,
+        console: Option<ConsoleSize>,
+    ) -> Result<i32, Error> {
+        let facts = self.guest_facts()?;
+        let size = machine_size(&self.record.spec);
+        let prepared = machine::prepare(&self.roots, &self.id, &self.record, asked, size)?;
+        let name = host_name(&self.record.spec, &facts);
+        let run = self.guest_run(&facts, &name, console)?;
+        let setup = self.setup(&name)?;
+        let planned = self.planned(prepared)?;
+        let (state, wish) = (planned.state, planned.wish);
+        let group_path = self.group_path();
+        let resources = hypervisor_resources(&self.record.spec, &facts, size)?;
+        let group = self.group_of(&resources, &group_path)?;
+        let made = self.attended(planned.vmm, planned.resumed, group.as_ref(), setup, &run);
+        let (attendant, control, pump) = match made {
+            Ok(made) => made,
+            Err(e) => {
+                let _ =
+                    group.map(|group| group.kill_all(super::super::end::KILL_PATIENCE).and_then(|()| group.remove()));
+                return Err(e);
+            }
+        };
+        let pid = attendant.pid;
+        let made_path = group.as_ref().map_or_else(String::new, |g| g.path().to_owned());
+        let inside = Inside::machine(attendant, control);
+        let (spec, since) = (*run.spec, Instant::now());
+        self.running = Some(Running { inside, spec, cgroup: group, pump, since, ended: None });
+        self.state.machine = Some(state);
+        self.begin_health();
+        self.started(pid, &made_path);
+        if let Some(wish) = wish {
+            machine::make_in_background(&self.roots, wish, self.hierarchy.clone(), resources);
+        }
+        Ok(pid)
+    }
+
+    /// Facts as they are in the guest: nothing of the host's that a plan could name.
+    fn guest_facts(&mut self) -> Result<Facts, Error> {
+        let spec = &self.record.spec;
+        if let Some(mount) = spec.mounts.iter().find(|m| m.kind != holm_spec::container::MountKind::Tmpfs) {
+            let what = format!("mount on `{}`", mount.destination.escape_debug());
+            return Err(Error::invalid(what, "folders of the host cannot be shared with this virtual machine"));
+        }
+        Ok(Facts {
+            sources: spec.mounts.iter().map(|_| std::path::PathBuf::new()).collect(),
+            block_devices: source::block_devices(&spec.limits),
+            ..Facts::default()
+        })
+    }
+
+    fn guest_run(&self, facts: &Facts, name: &str, console: Option<ConsoleSize>) -> Result<Run, Error> {
+        let (spec, image) = (&self.record.spec, &self.record.image_config);
+        let networks = self.attached.as_ref().map(network::Attached::files).unwrap_or_default();
+        let own = files::for_guest(spec, name, &networks);
+        let seccomp = match &spec.security.seccomp {
+            Profile::Named(path) => Some(filter::text(path).map_err(|message| self.failed(message, 125))?),
+            Profile::Default | Profile::Unconfined => None,
+        };
+        let mut run = guest_run(spec, image, facts, own, seccomp)?;
+        if let Some(process) = &mut run.spec.process {
+            process.console_size = console.filter(|_| process.terminal);
+        }
+        Ok(run)
+    }
+
+    fn setup(&self, name: &str) -> Result<Setup, Error> {
+        let mut entropy = [0u8; ENTROPY_BYTES];
+        rustix::rand::getrandom(&mut entropy, rustix::rand::GetRandomFlags::empty())
+            .map_err(|e| Error::io("read", "random bytes", e))?;
+        Ok(Setup {
+            clock_ns: now_ns(),
+            entropy: entropy.iter().map(|byte| format!("{byte:02x}")).collect(),
+            host_name: name.to_owned(),
+            links: self.attached.as_ref().map(|a| holm_network::guest_links(&a.joined)).unwrap_or_default(),
+            root: Disk { serial: machine::ROOT.to_owned(), file_system: "erofs".to_owned() },
+            changes: Some(Disk { serial: machine::CHANGES.to_owned(), file_system: "ext4".to_owned() }),
+            shares: Vec::new(),
+        })
+    }
+
+    /// The machine, with taps on the container's networks.
+    fn planned(&self, prepared: Prepared) -> Result<Planned, Error> {
+        let networks = self.roots.networks();
+        let taps = match &self.attached {
+            Some(attached) => networks.connect_taps(&attached.joined)?,
+            None => Vec::new(),
+        };
+        prepared.plan(&self.roots, taps.into_iter().map(|tap| tap.fd).collect())
+    }
+
+    /// Makes the attendant and the machine, and hears that the program runs.
+    fn attended(
+        &self,
+        plan: VmmPlan,
+        resumed: Option<(Kept, OwnedFd)>,
+        group: Option<&Cgroup>,
+        setup: Setup,
+        run: &Run,
+    ) -> Result<(Child, OwnedFd, Pump), Error> {
+        let failed = |e: std::io::Error| self.failed(format!("cannot make its virtual machine: {e}"), 125);
+        let (ours, theirs) = wire::pair(SocketType::SEQPACKET).map_err(failed)?;
+        let (mut pump, stdio) = Pump::open(self.record.spec.tty, self.record.spec.interactive).map_err(failed)?;
+        let attendant = match process::fork().map_err(failed)? {
+            Fork::Child => {
+                let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+                let _ = rustix::thread::set_name(c"holm-vm");
+                drop((ours, pump, stdio));
+                let state = resumed.map(|(_, state)| state);
+                process::exit_now(attend(self.id.as_str(), plan, state, group, theirs, !self.record.spec.auto_remove))
+            }
+            Fork::Parent(child) => child,
+        };
+        drop((theirs, plan));
+        let kept = resumed.map(|(kept, _)| kept);
+        let talked = self.talk(ours.as_fd(), kept.as_ref(), setup, run, &stdio);
+        drop(stdio);
+        match talked {
+            Ok(console) => {
+                if let Some(master) = console {
+                    pump.set_terminal(master).map_err(failed)?;
+                }
+                rustix::io::ioctl_fionbio(&ours, true).map_err(|e| failed(e.into()))?;
+                Ok((attendant, ours, pump))
+            }
+            Err(e) => {
+                let _ = rustix::process::pidfd_send_signal(&attendant.pidfd, rustix::process::Signal::KILL);
+                let ended = rustix::process::WaitIdOptions::EXITED;
+                let _ = rustix::process::waitid(rustix::process::WaitId::PidFd(attendant.pidfd.as_fd()), ended);
+                Err(e)
+            }
+        }
+    }
+
+    /// Sets the machine up and starts the program; the master side of its terminal. The attendant bounds how long it takes.
+    fn talk(
+        &self,
+        control: BorrowedFd<'_>,
+        resumed: Option<&Kept>,
+        setup: Setup,
+        run: &Run,
+        stdio: &Stdio,
+    ) -> Result<Option<OwnedFd>, Error> {
+        let failed = |e: std::io::Error| self.failed(format!("cannot reach its virtual machine: {e}"), 125);
+        let begin = || {
+            // The clock is the guest's from here on, so it is read late.
+            let setup = Box::new(Setup { clock_ns: now_ns(), ..setup.clone() });
+            ask(control, &ToGuest::Setup { id: 1, setup }, &[])?;
+            let streams = descriptors(stdio, run.stdin);
+            ask(control, &ToGuest::Run { id: 2, run: Box::new(run.clone()) }, &streams)
+        };
+        if resumed.is_some() {
+            // Its agent said hello before it was saved.
+            begin().map_err(failed)?;
+        }
+        loop {
+            match hear(control).map_err(failed)? {
+                Received::Packet(FromMonitor::Booted { .. }, _) => begin().map_err(failed)?,
+                Received::Packet(FromMonitor::Guest(ToHost::Started { .. }), fds) => return Ok(fds.into_iter().next()),
+                Received::Packet(FromMonitor::Guest(ToHost::Failed { message, code, .. }), _) => {
+                    return Err(self.failed(message, code));
+                }
+                Received::Packet(FromMonitor::Lost { reason, console }, _) => {
+                    // Whatever it was, the next start does not begin there.
+                    resumed.inspect(|kept| kept.discard());
+                    return Err(self.failed(lost_text(&reason, &console), 125));
+                }
+                Received::Packet(FromMonitor::Guest(_), _) => {}
+                Received::Closed | Received::Nothing => {
+                    return Err(self.failed("what attends its virtual machine ended".to_owned(), 125));
+                }
+                Received::Garbage(why) => {
+                    return Err(self.failed(format!("cannot read its machine's words: {why}"), 125));
+                }
+            }
+        }
+    }
+}
+
+/// The attendant's life. *Order*: in the forked process, which has one thread.
+fn attend(
+    id: &str,
+    plan: VmmPlan,
+    state: Option<OwnedFd>,
+    group: Option<&Cgroup>,
+    control: OwnedFd,
+    graceful_end: bool,
+) -> i32 {
+    let started = machine::start(id, plan, group).and_then(|vmm| match &state {
+        Some(state) => machine::resume(&vmm.ends.qmp, state).map(|()| vmm),
+        None => Ok(vmm),
+    });
+    match started {
+        Ok(Vmm { ends, process, user }) => monitor::run(MonitorParts {
+            ends,
+            control,
+            vmm: process,
+            user,
+            restored: state.is_some(),
+            boot_timeout: BOOT_TIMEOUT,
+            graceful_end,
+            console_copy: None,
+            patience: Patience::default(),
+            confine: &mut machine::confine_attendant,
+        }),
+        Err(reason) => {
+            let _ = wire::send(control.as_fd(), &FromMonitor::Lost { reason, console: String::new() }, &[]);
+            125
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! QEMU as a hypervisor: finding it, what it can do, its command line, and how it is shut in.
+//!
+//! Runs it only once per file, to ask what it can do; machines are planned here and run by others.
+
+mod command;
+mod jail;
+mod probe;
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use holm_sys::packet;
+use rustix::net::SocketType;
+
+use crate::machine::{Accelerator, Ends, Error, Hypervisor, Machine, Origin, Profile, VmmPlan};
+pub use probe::Facts;
+
+/// Name of the program.
+const PROGRAM: &str = "qemu-system-x86_64";
+
+/// A usable QEMU.
+#[derive(Clone, Debug)]
+pub struct Qemu {
+    program: PathBuf,
+    facts: Facts,
+}
+
+impl Qemu {
+    /// Finds it in the folders of `path` (as the variable `PATH` has them) and learns what it can do; that is kept in the folder
+    /// `cache` for as long as its file stays the same.
+    pub fn find(path: &str, cache: &Path) -> Result<Self, Error> {
+        let folders = path.split(':').filter(|folder| folder.starts_with('/'));
+        let found = folders.map(|folder| Path::new(folder).join(PROGRAM)).find_map(|file| file.canonicalize().ok());
+        let program = found.ok_or(Error::NoProgram { program: PROGRAM })?;
+        let facts = Facts::of(&program, cache)?;
+        if facts.version < (7, 0, 0) {
+            let (major, minor, micro) = facts.version;
+            return Err(Error::TooOld { found: format!("{major}.{minor}.{micro}") });
+        }
+        Ok(Self { program, facts })
+    }
+
+    /// What it can do.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn check(&self, machine: &Machine) -> Result<(), Error> {
+        let name = match machine.profile {
+            Profile::Microvm => "microvm",
+            Profile::Q35 => "q35",
+        };
+        if !self.facts.machines.iter().any(|known| known == name) {
+            return Err(Error::Lacks { program: self.program.clone(), what: "machine", name });
+        }
+        let word = |text: &str, most: usize| {
+            let fits = (1..=most).contains(&text.len());
+            fits && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        if let Some(disk) = machine.disks.iter().find(|disk| !word(&disk.serial, 20)) {
+            return Err(Error::Value(format!("a disk of serial `{}`", disk.serial.escape_debug())));
+        }
+        if let Some(share) = machine.shares.iter().find(|share| !word(&share.tag, 36)) {
+            return Err(Error::Value(format!("a share of tag `{}`", share.tag.escape_debug())));
+        }
+        if !(1..=64).contains(&machine.cpus) {
+            return Err(Error::Value(format!("{} processors: 1 to 64 are possible", machine.cpus)));
+        }
+        if machine.memory_bytes < 64 << 20 {
+            return Err(Error::Value(format!("{} bytes of memory: 64 MiB are the least", machine.memory_bytes)));
+        }
+        if !machine.shares.is_empty() && !matches!(machine.origin, Origin::Cold) {
+            return Err(Error::Value("shares in a machine that is saved or restored".to_owned()));
+        }
+        readable(&machine.kernel)?;
+        readable(&machine.initramfs)
+    }
+}
+
+impl Hypervisor for Qemu {
+    fn plan(&self, machine: Machine) -> Result<VmmPlan, Error> {
+        self.check(&machine)?;
+        let pair = || packet::pair(SocketType::STREAM).map_err(Error::io("connect", &self.program));
+        let ((channel, their_channel), (qmp, their_qmp), (console, their_console)) = (pair()?, pair()?, pair()?);
+        let output = their_console.try_clone().map_err(Error::io("connect", &self.program))?;
+        let mut files = Files::default();
+        let ends = command::Ends {
+            channel: files.add(their_channel),
+            qmp: files.add(their_qmp),
+            console: files.add(their_console),
+        };
+        let kvm = machine.accelerator == Accelerator::Kvm;
+        let jail = jail::Jail {
+            program: &self.program,
+            kernel: machine.kernel.clone(),
+            initramfs: machine.initramfs.clone(),
+            user: machine.user,
+            kvm,
+            proc: !matches!(machine.origin, Origin::Cold),
+        };
+        let args = command::line(&self.program, &self.facts, machine, &ends, &mut files);
+        let (spec, root) = jail.spec(args)?;
+        Ok(VmmPlan { spec, root, files: files.list, output, ends: Ends { channel, qmp, console } })
+    }
+}
+
+/// The descriptors that the program will have, in order.
+#[derive(Debug, Default)]
+struct Files {
+    list: Vec<OwnedFd>,
+}
+
+impl Files {
+    /// The number under which the program will find it.
+    fn add(&mut self, file: OwnedFd) -> usize {
+        self.list.push(file);
+        2 + self.list.len()
+    }
+}
+
+fn readable(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt;
+    let kept = fs::metadata(path).map_err(Error::io("look at", path))?;
+    if kept.permissions().mode() & 0o004 == 0 { Err(Error::Unreadable(path.to_owned())) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! What only a virtual machine has: a kernel of its own, and ends of its own.
+
+use std::time::Duration;
+
+use holm_kit::{BUSYBOX, Isolation, Leaks, Scratch, wait_until};
+
+#[test]
+fn kernel_is_its_own_and_told() {
+    let scratch = Scratch::isolated(Isolation::Vm);
+    let leaks = Leaks::before(&scratch);
+    let own = scratch.sh("uname -r").ok();
+    let host = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    assert_ne!(own.text(), host.trim());
+    scratch.run(["-d", "--name", "box", BUSYBOX, "sleep", "1000"]).ok();
+    assert_eq!(scratch.inspect("box", "{{.State.Machine.Kernel}}"), own.text());
+    assert_eq!(scratch.inspect("box", "{{.HostConfig.Isolation}}"), "vm");
+    scratch.holm(["rm", "-f", "box"]).ok();
+    leaks.assert_none();
+}
+
+#[test]
+fn what_cannot_be_the_same_is_refused_with_its_reason() {
+    let scratch = Scratch::isolated(Isolation::Vm);
+    for (flags, why) in [
+        (&["--network", "host"][..], "network stack"),
+        (&["--pid", "host"], "between kernels"),
+        (&["--userns", "auto"], "users of its own"),
+        (&["--device", "/dev/null"], "another kernel"),
+    ] {
+        scratch.run(["--rm"]).args(flags).args([BUSYBOX, "true"]).fails(125).complains(why);
+    }
+    scratch.run(["--rm", "--kernel", "/no/such/kernel", BUSYBOX, "true"]).fails(125).complains("/no/such/kernel");
+}
+
+#[test]
+fn machines_of_one_template_share_no_secrets() {
+    let scratch = Scratch::isolated(Isolation::Vm);
+    let leaks = Leaks::before(&scratch);
+    let script = "cat /proc/sys/kernel/random/uuid /proc/sys/kernel/hostname; head -c 16 /dev/urandom | od -An -tx1";
+    let run = |name: &str| scratch.run(["--name", name, BUSYBOX, "sh", "-c", script]).ok().text().to_owned();
+    run("first");
+    // The one that was missing is made in the background.
+    let mut tries = 0..50;
+    let from_template = |name: &str| scratch.inspect(name, "{{.State.Machine.FromTemplate}}") == "true";
+    wait_until("a machine begins from a template", Duration::from_secs(200), || {
+        let name = format!("try{}", tries.next().expect("a try"));
+        run(&name);
+        from_template(&name)
+    });
+    let (one, two) = (run("one"), run("two"));
+    assert!(from_template("one") && from_template("two"));
+    let lines = one.lines().zip(two.lines());
+    assert!(lines.clone().count() == 3 && lines.clone().all(|(a, b)| a != b), "{one}\n{two}");
+    let names = scratch.holm(["ps", "-aq"]).ok().text().to_owned();
+    scratch.holm(["rm"]).args(names.lines()).ok();
+    scratch.run(["--rm", "--no-template", BUSYBOX, "true"]).ok();
+    leaks.assert_none();
+}
