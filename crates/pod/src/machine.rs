@@ -129,7 +129,8 @@ pub(crate) fn prepare(
     let root = root_disk(roots, record)?;
     let changes = changes_disk(&roots.container(id))?;
     let disk = |file, read_only, serial: &str| DiskFile { file, read_only, serial: serial.to_owned(), throttle: None };
-    let user = user_of(id);
+    let uid = user_of(id);
+    let kvm_group = accel::group().filter(|_| chosen.accelerator == Accelerator::Kvm);
     let (major, minor, micro) = qemu.facts().version;
     let state = MachineState {
         hypervisor: format!("QEMU {major}.{minor}.{micro}"),
@@ -152,7 +153,7 @@ pub(crate) fn prepare(
         disks: vec![disk(root, true, ROOT), disk(changes, false, CHANGES)],
         links: Vec::new(),
         shares: Vec::new(),
-        user: HostUser { uid: user, gid: user },
+        user: HostUser { uid, gid: kvm_group.unwrap_or(uid) },
         origin: Origin::Cold,
     };
     Ok(Prepared { qemu, machine, state, digest: kernel.digest, template: asked.template })
@@ -179,6 +180,7 @@ pub(crate) fn accelerator(roots: &Roots, choice: AcceleratorChoice) -> Result<Ch
         let tsc_khz = host.tsc_khz.ok_or(Error::Machine { message, hint: None })?;
         Ok(Chosen { accelerator: Accelerator::Tcg { tsc_khz }, reason })
     };
+    let host = host.clone().without_root();
     match (choice, host.kvm.works()) {
         (AcceleratorChoice::Tcg, _) => emulated("emulation was asked for".to_owned()),
         (_, true) => Ok(Chosen { accelerator: Accelerator::Kvm, reason: String::new() }),

@@ -6,6 +6,7 @@
 //!
 //! Owns the question and its answer; what follows from it is for who plans the machine.
 
+mod access;
 #[cfg_attr(target_arch = "x86_64", path = "accel/x86_64.rs")]
 #[cfg_attr(not(target_arch = "x86_64"), path = "accel/other.rs")]
 mod examine;
@@ -18,6 +19,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use access::group;
 pub use tsc::host_tsc_khz;
 
 const DEVICE: &str = "/dev/kvm";
@@ -41,6 +43,8 @@ pub enum Verdict {
     },
     /// It fails where every kernel would.
     CannotRunLinux(String),
+    /// It works, and a hypervisor, which is no root, could not open it.
+    RootOnly,
 }
 
 impl Verdict {
@@ -59,6 +63,7 @@ impl Verdict {
                 "`{DEVICE}` emulates a guest's kernel: {ns_per_iteration} ns for what takes less than 1 ns in hardware"
             ),
             Self::CannotRunLinux(why) => format!("`{DEVICE}` cannot run Linux: {why}"),
+            Self::RootOnly => format!("`{DEVICE}` is for root alone, and the hypervisor is not run as root"),
         }
     }
 
@@ -71,6 +76,9 @@ impl Verdict {
                  then `modprobe kvm_intel` or `modprobe kvm_amd`"
             }
             Self::NoPermission => "`usermod -aG kvm USER`, and log in again",
+            Self::RootOnly => {
+                "`groupadd -rf kvm`, `chgrp kvm /dev/kvm`, `chmod 660 /dev/kvm`, as udev does where it runs"
+            }
             Self::Emulated { .. } | Self::CannotRunLinux(_) => {
                 "use a machine with its own processors or with nested virtualization; here machines run by emulation"
             }
@@ -173,6 +181,7 @@ mod tests {
             Verdict::NoPermission,
             Verdict::Emulated { ns_per_iteration: 900 },
             Verdict::CannotRunLinux("why".to_owned()),
+            Verdict::RootOnly,
         ];
         for verdict in verdicts {
             let text = serde_json::to_string(&verdict).unwrap();

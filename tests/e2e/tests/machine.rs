@@ -9,6 +9,8 @@ mod boot;
 mod device;
 #[path = "machine/kernel.rs"]
 mod kernel;
+#[path = "machine/kvm.rs"]
+mod kvm;
 #[path = "machine/limit.rs"]
 mod limit;
 #[path = "machine/network.rs"]
@@ -112,6 +114,22 @@ fn networks_and_sctp_of_another_kernel() {
         ("a neighbour", network::neighbour_is_made),
         ("names and ports", network::names_and_ports_work),
         ("SCTP", network::sctp_is_published_and_found_by_name),
+        ("nothing is left", nothing_is_left),
+        ("kernel log", kernel::log_is_calm),
+    ]);
+}
+
+#[test]
+fn virtual_machines_on_kvm() {
+    requires!(can_boot(), "needs qemu-system-x86_64, debootstrap and mke2fs: run tools/setup.sh test");
+    let mut machine = Machine::boot_with_kvm();
+    machine.check_all(&[
+        ("KVM is chosen", kvm::it_is_chosen_and_told),
+        ("hypervisor is shut in", kvm::hypervisor_is_shut_in_with_the_device),
+        ("control group", kvm::control_group_lets_the_device_through),
+        ("programs run", kvm::programs_run_in_it),
+        ("KVM is insisted on", kvm::it_can_be_insisted_on),
+        ("KVM for root alone", kvm::device_for_root_alone_is_told),
         ("nothing is left", nothing_is_left),
         ("kernel log", kernel::log_is_calm),
     ]);

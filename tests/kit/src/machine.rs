@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::{BUSYBOX, Entry, Holm, Output, Tar, busybox_root_tar, holm_binary, wait_for, wait_until};
 use channel::Channel;
-use disk::BootFiles;
+use disk::{BootFiles, Kind};
 
 /// How long a boot may take: some ten seconds on a quiet machine.
 const BOOT: Duration = Duration::from_secs(240);
@@ -27,6 +27,7 @@ pub struct Machine {
     qemu: Child,
     channel: Channel,
     boot_id: String,
+    kind: Kind,
     files: BootFiles,
     folder: TempDir,
 }
@@ -37,12 +38,28 @@ impl Machine {
     /// # Panics
     /// If it does not come up; the message holds its console.
     pub fn boot(more: impl IntoIterator<Item = Entry>) -> Self {
-        let files = disk::boot_files();
+        Self::boot_kind(Kind::Containers, more)
+    }
+
+    /// Boots one that has QEMU and its own kernel's file, and in which KVM works: its processors' SVM is emulated. What runs
+    /// on that KVM is translated as all else, and its exits are dear.
+    ///
+    /// # Panics
+    /// If it does not come up, or KVM does not.
+    pub fn boot_with_kvm() -> Self {
+        let machine = Self::boot_kind(Kind::Machines, []);
+        // What udev's rules do where it is installed.
+        machine.run("modprobe kvm_amd && groupadd -rf kvm && chgrp kvm /dev/kvm && chmod 660 /dev/kvm").ok();
+        machine
+    }
+
+    fn boot_kind(kind: Kind, more: impl IntoIterator<Item = Entry>) -> Self {
+        let files = disk::boot_files(kind);
         let folder = tempfile::Builder::new().prefix("holm-machine-").tempdir().expect("make a folder");
         std::fs::write(folder.path().join("payload.tar"), payload(more)).expect("write a disk");
         Holm::program("cp").args(["--sparse=always"]).arg(&files.root).arg(folder.path().join("root")).ok();
-        let (qemu, channel) = power_on(&files, folder.path());
-        let mut machine = Self { qemu, channel, boot_id: String::new(), files, folder };
+        let (qemu, channel) = power_on(kind, &files, folder.path());
+        let mut machine = Self { qemu, channel, boot_id: String::new(), kind, files, folder };
         machine.await_boot();
         machine.run(format!("holm import --change 'CMD sh' /root/busybox.tar {BUSYBOX}")).ok();
         machine
@@ -110,7 +127,7 @@ impl Machine {
 
     fn power_on_again(&mut self) {
         let before = std::mem::take(&mut self.boot_id);
-        (self.qemu, self.channel) = power_on(&self.files, self.folder.path());
+        (self.qemu, self.channel) = power_on(self.kind, &self.files, self.folder.path());
         self.await_boot();
         assert_ne!(self.boot_id, before, "the agent was started again, the machine was not");
     }
@@ -145,11 +162,12 @@ impl Drop for Machine {
 }
 
 /// Starts QEMU and connects to the agent's port. A reboot ends it.
-fn power_on(files: &BootFiles, folder: &Path) -> (Child, Channel) {
+fn power_on(kind: Kind, files: &BootFiles, folder: &Path) -> (Child, Channel) {
     let socket = folder.join("agent");
     let _ = std::fs::remove_file(&socket);
     let mut command = Command::new("qemu-system-x86_64");
-    command.args(["-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "768"]);
+    command.args(["-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"]);
+    command.args(["-m", kind.memory_mib()]);
     command.args(["-nodefaults", "-no-reboot", "-display", "none"]);
     command.arg("-kernel").arg(&files.kernel).arg("-initrd").arg(&files.initrd);
     let quick = "quiet mitigations=off cryptomgr.notests audit=0 nokaslr init_on_alloc=0 no_timer_check";

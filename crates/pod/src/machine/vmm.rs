@@ -21,7 +21,7 @@ pub(crate) struct Vmm {
     pub ends: Ends,
     /// Its process.
     pub process: OwnedFd,
-    /// Who it is on the host.
+    /// Who it is on the host, and who attends it becomes.
     pub user: HostUser,
 }
 
@@ -58,10 +58,9 @@ fn root_of(tree: &RootTree, user: HostUser) -> Result<Rootfs, String> {
     Ok(rootfs)
 }
 
-/// Who the hypervisor is on the host.
+/// Who the hypervisor is on the host, less the group of `/dev/kvm`, which is the hypervisor's alone.
 fn user_of(spec: &Spec) -> HostUser {
     let linux = spec.linux.as_ref();
     let uid = linux.and_then(|l| l.uid_mappings.first()).map_or(0, |map| map.host_id);
-    let gid = linux.and_then(|l| l.gid_mappings.first()).map_or(uid, |map| map.host_id);
-    HostUser { uid, gid }
+    HostUser { uid, gid: uid }
 }

@@ -22,6 +22,24 @@ const ALLOWED: [(&str, Option<i64>, Option<i64>, &str); 11] = [
     ("c", Some(10), Some(200), "rwm"),
 ];
 
+/// What a hypervisor may open: what its libraries might, and no terminal. *Source*: kernel Documentation/admin-guide/devices.txt.
+const HYPERVISOR: [(i64, i64); 5] = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9)];
+/// `/dev/kvm`.
+const KVM: (i64, i64) = (10, 232);
+
+/// The rules of a hypervisor, with `/dev/kvm` or without.
+pub(super) fn of_hypervisor(kvm: bool) -> Vec<DeviceRule> {
+    let none = DeviceRule { allow: false, access: Some("rwm".to_owned()), ..DeviceRule::default() };
+    let allowed = HYPERVISOR.into_iter().chain(kvm.then_some(KVM)).map(|(major, minor)| DeviceRule {
+        allow: true,
+        kind: Some("c".to_owned()),
+        major: Some(major),
+        minor: Some(minor),
+        access: Some("rw".to_owned()),
+    });
+    std::iter::once(none).chain(allowed).collect()
+}
+
 pub(super) fn nodes(devices: &[HostDevice]) -> Vec<Device> {
     devices
         .iter()

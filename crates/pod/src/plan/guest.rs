@@ -121,14 +121,20 @@ fn unprivileged(spec: &ContainerSpec, privileged: bool) -> Result<Capabilities, 
     Ok(Capabilities { bounding: capability::sets(bits).bounding, ..Capabilities::default() })
 }
 
-/// Limits of the host for all that runs the machine.
-pub(crate) fn hypervisor_resources(spec: &ContainerSpec, facts: &Facts, size: MachineSize) -> Result<Resources, Error> {
+/// Limits of the host for all that runs the machine, which may open a few harmless devices, and `/dev/kvm` where it is to use it.
+pub(crate) fn hypervisor_resources(
+    spec: &ContainerSpec,
+    facts: &Facts,
+    size: MachineSize,
+    kvm: bool,
+) -> Result<Resources, Error> {
     let asked = super::resource::limits(&spec.limits, facts)?;
     let memory = i64::try_from(size.memory_bytes.saturating_add(HYPERVISOR_BYTES)).unwrap_or(i64::MAX);
     Ok(Resources {
         cpu: asked.cpu,
         block_io: asked.block_io,
         hugepage_limits: asked.hugepage_limits,
+        devices: super::device::of_hypervisor(kvm),
         memory: Some(Memory { limit: Some(memory), ..Memory::default() }),
         pids: Some(Pids { limit: HYPERVISOR_TASKS }),
         ..Resources::default()
@@ -139,6 +145,7 @@ pub(crate) fn hypervisor_resources(spec: &ContainerSpec, facts: &Facts, size: Ma
 mod tests {
     use super::*;
     use crate::plan::tests_support::spec;
+    use holm_spec::oci::runtime::DeviceRule;
 
     #[test]
     fn size_follows_the_limits() {
@@ -173,8 +180,13 @@ mod tests {
         assert_eq!(resources.memory.unwrap().limit, Some(64 << 20));
         assert_eq!(run.identity.user.as_deref(), Some("web"));
         assert!(run.identity.unprivileged.effective.is_empty() && !run.identity.unprivileged.bounding.is_empty());
-        let host = hypervisor_resources(&spec, &Facts::default(), machine_size(&spec)).unwrap();
+        let host = hypervisor_resources(&spec, &Facts::default(), machine_size(&spec), true).unwrap();
         assert_eq!(host.memory.unwrap().limit, Some((64 + 64 + 256) << 20));
         assert_eq!(host.cpu.unwrap().quota, Some(50_000));
+        let emulated = hypervisor_resources(&spec, &Facts::default(), machine_size(&spec), false).unwrap();
+        let kvm =
+            |rules: &[DeviceRule]| rules.iter().any(|r| (r.allow, r.major, r.minor) == (true, Some(10), Some(232)));
+        assert_eq!((kvm(&host.devices), kvm(&emulated.devices)), (true, false));
+        assert!(!emulated.devices[0].allow && emulated.devices[0].kind.is_none(), "all is refused first");
     }
 }

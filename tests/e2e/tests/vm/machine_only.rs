@@ -56,3 +56,20 @@ fn machines_of_one_template_share_no_secrets() {
     scratch.run(["--rm", "--no-template", BUSYBOX, "true"]).ok();
     leaks.assert_none();
 }
+
+#[test]
+fn kvm_that_is_insisted_on_is_used_or_refused_with_the_reason_that_the_choice_had() {
+    let scratch = Scratch::isolated(Isolation::Vm);
+    let leaks = Leaks::before(&scratch);
+    scratch.run(["-d", "--name", "box", BUSYBOX, "sleep", "1000"]).ok();
+    let chosen = scratch.inspect("box", "{{.State.Machine.Accelerator}} {{.State.Machine.Emulated}}");
+    let reason = scratch.inspect("box", "{{.State.Machine.Reason}}");
+    scratch.holm(["rm", "-f", "box"]).ok();
+    let insisted = scratch.run(["--rm", "--accel", "kvm", BUSYBOX, "true"]);
+    match chosen.as_str() {
+        "kvm false" => drop(insisted.ok()),
+        "tcg true" => drop(insisted.fails(125).complains("KVM was asked for").complains(&reason)),
+        other => panic!("{other}"),
+    }
+    leaks.assert_none();
+}

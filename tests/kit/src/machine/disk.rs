@@ -13,6 +13,8 @@ use crate::guest_kernel::{PACKAGE, guest_kernel, release};
 use crate::{Debian, Holm, sha256, target_folder};
 
 const PACKAGES: &str = "systemd-sysv,dbus,kmod,apparmor,busybox-static,iproute2,procps";
+/// Those, and what runs virtual machines.
+const PACKAGES_KVM: &str = "systemd-sysv,dbus,kmod,apparmor,busybox-static,iproute2,procps,qemu-system-x86";
 /// Modules for the disks and the agent's port; those they need come with them.
 const MODULES: [&str; 3] = ["virtio_pci", "virtio_blk", "virtio_console"];
 /// Units that a test has no use for, and that only cost time.
@@ -33,6 +35,46 @@ const INIT: &str = include_str!("init.sh");
 /// A change of how the disk is made, which the texts above do not show, wants another number.
 const RECIPE: u32 = 1;
 
+/// What a machine is for, which decides what is installed in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Containers.
+    Containers,
+    /// Virtual machines inside, so it has QEMU and the kernel's file. A disk of its own: QEMU is larger than all else.
+    Machines,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Containers => "machine",
+            Self::Machines => "machine-kvm",
+        }
+    }
+
+    fn packages(self) -> &'static str {
+        match self {
+            Self::Containers => PACKAGES,
+            Self::Machines => PACKAGES_KVM,
+        }
+    }
+
+    fn disk_size(self) -> &'static str {
+        match self {
+            Self::Containers => "1536M",
+            Self::Machines => "2560M",
+        }
+    }
+
+    /// Memory of the machine, MiB.
+    pub(super) fn memory_mib(self) -> &'static str {
+        match self {
+            Self::Containers => "768",
+            Self::Machines => "1536",
+        }
+    }
+}
+
 /// The files.
 pub(super) struct BootFiles {
     pub(super) kernel: PathBuf,
@@ -44,34 +86,39 @@ pub(super) struct BootFiles {
 ///
 /// # Panics
 /// If they cannot be made.
-pub(super) fn boot_files() -> BootFiles {
+pub(super) fn boot_files(kind: Kind) -> BootFiles {
     let kept = target_folder().join("test-images");
     fs::create_dir_all(&kept).expect("make a folder for kept disks");
     let kept = kept.canonicalize().expect("a path");
     let lock = File::create(kept.join("machine.lock")).expect("make a lock");
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("take a lock");
     let codename = codename();
-    let all = [&RECIPE.to_string(), PACKAGES, PACKAGE, &MODULES.join(","), &MASKED.join(","), AGENT, SERVICE, INIT];
+    let all =
+        [&RECIPE.to_string(), kind.packages(), PACKAGE, &MODULES.join(","), &MASKED.join(","), AGENT, SERVICE, INIT];
     let digest = sha256(all.join("\n").as_bytes());
-    let folder = kept.join(format!("machine-{codename}-{}", &digest["sha256:".len()..][..16]));
+    let folder = kept.join(format!("{}-{codename}-{}", kind.name(), &digest["sha256:".len()..][..16]));
     if !folder.exists() {
         let work = tempfile::Builder::new().prefix(".making-").tempdir_in(&kept).expect("make a folder");
-        make(&codename, work.path(), &kept.join("packages"));
+        make(kind, &codename, work.path(), &kept.join("packages"));
         fs::rename(work.path().join("done"), &folder).expect("keep the disk");
     }
     BootFiles { kernel: folder.join("kernel"), initrd: folder.join("initrd"), root: folder.join("root") }
 }
 
-fn make(codename: &str, work: &Path, packages: &Path) {
+fn make(kind: Kind, codename: &str, work: &Path, packages: &Path) {
     let (root, done) = (work.join("root"), work.join("done"));
-    make_root(&Debian { name: "machine", packages: PACKAGES, entrypoint: &[] }, codename, &root, packages);
+    make_root(&Debian { name: kind.name(), packages: kind.packages(), entrypoint: &[] }, codename, &root, packages);
     fs::create_dir(&done).expect("make a folder");
     let version = take_kernel(&root, &done.join("kernel"));
+    if kind == Kind::Machines {
+        fs::create_dir_all(root.join("boot")).expect("make a folder");
+        fs::copy(done.join("kernel"), root.join(format!("boot/vmlinuz-{version}"))).expect("copy the kernel");
+    }
     make_initrd(&root, &version, &work.join("initrd"), &done.join("initrd"));
     settle(&root);
     let disk = done.join("root");
     let line = Holm::program("mke2fs").args(["-q", "-t", "ext4", "-O", "^has_journal", "-E", "root_owner=0:0", "-d"]);
-    line.arg(&root).arg(&disk).arg("1536M").limit(Duration::from_secs(120)).ok();
+    line.arg(&root).arg(&disk).arg(kind.disk_size()).limit(Duration::from_secs(120)).ok();
 }
 
 /// Takes the kernel and, into the root, its modules; its version.

@@ -53,7 +53,8 @@ impl Supervisor {
         let planned = self.planned(prepared)?;
         let (state, wish) = (planned.state, planned.wish);
         let group_path = self.group_path();
-        let resources = hypervisor_resources(&self.record.spec, &facts, size)?;
+        let kvm = state.accelerator == "kvm";
+        let resources = hypervisor_resources(&self.record.spec, &facts, size, kvm)?;
         let group = self.group_of(&resources, &group_path)?;
         let made = self.attended(planned.vmm, planned.resumed, group.as_ref(), setup, &run);
         let (attendant, control, pump) = match made {
