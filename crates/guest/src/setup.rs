@@ -137,7 +137,9 @@ fn mount_share(share: &Mounted) -> Result<(), Error> {
     if !below || share.at.components().any(|part| part == std::path::Component::ParentDir) {
         return Err(Error::refused(format!("mount a share on `{}`: it is not below `{SHARES}`", share.at.display())));
     }
-    let flags = if share.read_only { MountFlags::RDONLY } else { MountFlags::empty() };
+    // A device node of the host's has a number of the host's, which is another device here.
+    let mut flags = MountFlags::NODEV;
+    flags.set(MountFlags::RDONLY, share.read_only);
     let mounted = virtio::wait_binding(|| match mount("virtiofs", Path::new(&share.tag), &share.at, flags, c"") {
         Ok(()) => Ok(Some(())),
         // No device with this tag, or not yet.

@@ -20,6 +20,14 @@ pub(crate) fn program(profile: &Profile, oci: &Spec) -> Result<Program, String> 
     compile(&filter, Arch::native()).map_err(|e| chain(&e))
 }
 
+/// The filter of a server of files. The error is a text.
+pub(crate) fn server_program(oci: &Spec) -> Result<Program, String> {
+    let capabilities = oci.process.as_ref().and_then(|p| p.capabilities.as_ref());
+    let mut filter = default_profile(capabilities.map_or(&[][..], |c| &c.bounding));
+    holm_vm::virtiofs::permit(&mut filter);
+    compile(&filter, Arch::native()).map_err(|e| chain(&e))
+}
+
 fn unusable(path: &str, error: &dyn std::error::Error) -> String {
     format!("cannot use seccomp profile `{path}`: {}", chain(error))
 }

@@ -12,11 +12,13 @@ use std::path::{Path, PathBuf};
 
 use holm_container::rootfs::Rootfs;
 use holm_spec::ContainerId;
-use holm_spec::container::{AcceleratorChoice, MachineProfile, MachineSpec};
+use holm_spec::container::{AcceleratorChoice, MachineProfile, MachineSpec, MountKind};
 use holm_spec::state::MachineState;
+use holm_vm::kernel::module::Bus;
 use holm_vm::kernel::{KernelRequest, KernelSource};
-use holm_vm::machine::{Accelerator, DiskFile, HostUser, Hypervisor, Machine, Nic, Origin, Profile, VmmPlan};
+use holm_vm::machine::{Accelerator, DiskFile, HostUser, Hypervisor, Machine, Nic, Origin, Profile, Share, VmmPlan};
 use holm_vm::qemu::Qemu;
+use holm_vm::virtiofs::Virtiofsd;
 use holm_vm::{accel, cache, disk};
 use rustix::fs::OFlags;
 
@@ -26,7 +28,7 @@ use crate::plan::MachineSize;
 use crate::{Error, Roots};
 
 pub(crate) use template::{Kept, Wish, make_in_background, resume};
-pub(crate) use vmm::{Vmm, start};
+pub(crate) use vmm::{Vmm, serve, start};
 
 /// Serial of the disk with the image's root.
 pub(crate) const ROOT: &str = "root";
@@ -45,6 +47,13 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 impl Roots {
     fn machines(&self, what: &str) -> PathBuf {
         self.data.join("machines").join(what)
+    }
+
+    /// Where it is kept what programs can do. Without that folder they are asked each time.
+    fn programs(&self) -> PathBuf {
+        let folder = self.machines("programs");
+        let _ = crate::layout::make_folders(&folder);
+        folder
     }
 }
 
@@ -74,9 +83,10 @@ pub(crate) struct Planned {
 }
 
 impl Prepared {
-    /// The machine with these taps, from a template where there is one.
-    pub(crate) fn plan(self, roots: &Roots, taps: Vec<OwnedFd>) -> Result<Planned, Error> {
+    /// The machine with these taps and folders, from a template where there is one.
+    pub(crate) fn plan(self, roots: &Roots, taps: Vec<OwnedFd>, shares: Vec<Share>) -> Result<Planned, Error> {
         let Self { qemu, mut machine, mut state, digest, template } = self;
+        machine.shares = shares;
         machine.links = taps.into_iter().zip(0..).map(|(tap, n)| Nic { tap, n }).collect();
         let (mut resumed, mut wish) = (None, None);
         if template && machine.shares.is_empty() {
@@ -125,7 +135,8 @@ pub(crate) fn prepare(
         MachineProfile::Auto | MachineProfile::Microvm => Profile::Microvm,
         MachineProfile::Q35 => Profile::Q35,
     };
-    let kernel = kernel(roots, asked, profile)?;
+    let shares = record.spec.mounts.iter().any(|mount| mount.kind != MountKind::Tmpfs);
+    let kernel = kernel(roots, asked, profile, shares)?;
     let root = root_disk(roots, record)?;
     let changes = changes_disk(&roots.container(id))?;
     let disk = |file, read_only, serial: &str| DiskFile { file, read_only, serial: serial.to_owned(), throttle: None };
@@ -168,7 +179,13 @@ pub(crate) struct Chosen {
 
 fn hypervisor(roots: &Roots) -> Result<Qemu, Error> {
     let path = std::env::var("PATH").unwrap_or_else(|_| PATH.to_owned());
-    Qemu::find(&path, &roots.machines("programs")).map_err(|e| trouble(&e, e.hint()))
+    Qemu::find(&path, &roots.programs()).map_err(|e| trouble(&e, e.hint()))
+}
+
+/// What serves folders of the host.
+pub(crate) fn file_server(roots: &Roots) -> Result<Virtiofsd, Error> {
+    let path = std::env::var("PATH").unwrap_or_else(|_| PATH.to_owned());
+    Virtiofsd::find(&path, &roots.programs()).map_err(|e| trouble(&e, e.hint()))
 }
 
 /// Decides by trying: a device that opens says nothing of whether a kernel runs on it.
@@ -192,12 +209,13 @@ pub(crate) fn accelerator(roots: &Roots, choice: AcceleratorChoice) -> Result<Ch
     }
 }
 
-fn kernel(roots: &Roots, asked: &MachineSpec, profile: Profile) -> Result<cache::GuestKernel, Error> {
+fn kernel(roots: &Roots, asked: &MachineSpec, profile: Profile, shares: bool) -> Result<cache::GuestKernel, Error> {
     let request = KernelRequest { kernel: asked.kernel.as_deref(), modules: None };
     let source = KernelSource::find(request).map_err(|e| trouble(&e, e.hint().as_deref()))?;
     let bus = match profile {
-        Profile::Microvm => holm_vm::kernel::module::Bus::Mmio,
-        Profile::Q35 => holm_vm::kernel::module::Bus::Pci,
+        Profile::Microvm if shares => Bus::MmioSharing,
+        Profile::Microvm => Bus::Mmio,
+        Profile::Q35 => Bus::Pci,
     };
     let made = cache::prepare(&roots.machines("kernels"), &source, holm_vm::agent::AGENT, bus);
     made.map_err(|e| trouble(&e, e.hint().as_deref()))
@@ -258,6 +276,6 @@ impl From<disk::DiskError> for Error {
     }
 }
 
-fn trouble(error: &dyn std::error::Error, hint: Option<&str>) -> Error {
+pub(crate) fn trouble(error: &dyn std::error::Error, hint: Option<&str>) -> Error {
     Error::Machine { message: chain(error), hint: hint.map(str::to_owned) }
 }

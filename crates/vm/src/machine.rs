@@ -172,6 +172,9 @@ pub enum Error {
         /// Its name.
         program: &'static str,
     },
+    /// No program that serves folders of the host.
+    #[error("cannot find `virtiofsd`, which folders and volumes in a virtual machine need")]
+    NoFileServer,
     /// The program does not say what it should.
     #[error("cannot ask `{program}` what it can do: {reason}")]
     Probe {
@@ -221,6 +224,9 @@ impl Error {
         match self {
             Self::NoProgram { .. } => {
                 Some("install QEMU: `apt install qemu-system-x86` or `dnf install qemu-system-x86`")
+            }
+            Self::NoFileServer => {
+                Some("install it: `apt install virtiofsd` (Debian 12: `qemu-system-common`) or `dnf install virtiofsd`")
             }
             Self::TooOld { .. } => Some("install a newer qemu-system-x86"),
             Self::Unreadable(_) => Some("`chmod a+r` the file"),

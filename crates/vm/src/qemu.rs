@@ -4,7 +4,7 @@
 
 mod command;
 mod jail;
-mod probe;
+pub(crate) mod probe;
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -18,6 +18,9 @@ pub use probe::Facts;
 
 /// Name of the program.
 const PROGRAM: &str = "qemu-system-x86_64";
+
+/// Most virtio devices: the places that `microvm` has for them. *Source*: QEMU hw/i386/microvm.c, with two IOAPICs.
+const MAX_DEVICES: usize = 24;
 
 /// A usable QEMU.
 #[derive(Clone, Debug)]
@@ -63,6 +66,19 @@ impl Qemu {
         }
         if let Some(share) = machine.shares.iter().find(|share| !word(&share.tag, 36)) {
             return Err(Error::Value(format!("a share of tag `{}`", share.tag.escape_debug())));
+        }
+        let device = match machine.profile {
+            Profile::Microvm => "vhost-user-fs-device",
+            Profile::Q35 => "vhost-user-fs-pci",
+        };
+        if !machine.shares.is_empty() && !self.facts.has(device) {
+            return Err(Error::Lacks { program: self.program.clone(), what: "device", name: device });
+        }
+        // The channel and the random numbers are two more.
+        let devices = machine.disks.len() + machine.links.len() + machine.shares.len() + 2;
+        if devices > MAX_DEVICES {
+            let text = format!("{devices} devices (disks, networks, folders of the host): {MAX_DEVICES} are the most");
+            return Err(Error::Value(text));
         }
         if !(1..=64).contains(&machine.cpus) {
             return Err(Error::Value(format!("{} processors: 1 to 64 are possible", machine.cpus)));

@@ -2,7 +2,7 @@
 //! may use of the host.
 
 use holm_container::capability;
-use holm_spec::container::{ContainerSpec, Profile};
+use holm_spec::container::{ContainerSpec, MountKind, Profile};
 use holm_spec::guest::{Exec, Identity, OwnFile, Run};
 use holm_spec::oci::image::RunConfig;
 use holm_spec::oci::runtime::{Capabilities, Memory, NamespaceKind, Pids, Process, Resources, Spec};
@@ -19,6 +19,10 @@ const KERNEL_BYTES: u64 = 64 << 20;
 const HYPERVISOR_BYTES: u64 = 256 << 20;
 /// Threads of a hypervisor.
 const HYPERVISOR_TASKS: i64 = 256;
+/// What each server of a folder needs: what it knows of the files that the guest knows of.
+const SERVER_BYTES: u64 = 64 << 20;
+/// Threads of such a server.
+const SERVER_TASKS: i64 = 64;
 /// Most processors of one machine.
 const MAX_CPUS: u64 = 64;
 /// The control group in the guest.
@@ -129,14 +133,17 @@ pub(crate) fn hypervisor_resources(
     kvm: bool,
 ) -> Result<Resources, Error> {
     let asked = super::resource::limits(&spec.limits, facts)?;
-    let memory = i64::try_from(size.memory_bytes.saturating_add(HYPERVISOR_BYTES)).unwrap_or(i64::MAX);
+    let servers = spec.mounts.iter().filter(|mount| mount.kind != MountKind::Tmpfs).count();
+    let needs = HYPERVISOR_BYTES + SERVER_BYTES * servers as u64;
+    let memory = i64::try_from(size.memory_bytes.saturating_add(needs)).unwrap_or(i64::MAX);
+    let tasks = HYPERVISOR_TASKS + SERVER_TASKS * i64::try_from(servers).unwrap_or(0);
     Ok(Resources {
         cpu: asked.cpu,
         block_io: asked.block_io,
         hugepage_limits: asked.hugepage_limits,
         devices: super::device::of_hypervisor(kvm),
         memory: Some(Memory { limit: Some(memory), ..Memory::default() }),
-        pids: Some(Pids { limit: HYPERVISOR_TASKS }),
+        pids: Some(Pids { limit: tasks }),
         ..Resources::default()
     })
 }

@@ -5,6 +5,7 @@
 //! never answer.
 
 mod boot;
+mod share;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

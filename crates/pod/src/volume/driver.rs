@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use holm_spec::ContainerId;
-use holm_spec::container::MountKind;
+use holm_spec::container::{MountKind, MountSpec};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
@@ -119,7 +119,7 @@ pub(super) fn provide(
     if options.kind == "tmpfs" {
         // Held until the record of the start is written: who comes next finds this container then.
         held.push(lock(name, folder)?);
-        if let Some(path) = of_running_user(roots, name, user) {
+        if let Some(path) = of_running_user(roots, name, user)? {
             return Ok(Place { path, fillable: false, held });
         }
     }
@@ -142,18 +142,22 @@ fn lock(name: &str, folder: &Path) -> Result<OwnedFd, Error> {
     Ok(fd)
 }
 
-/// The volume as another container has it.
-fn of_running_user(roots: &Roots, name: &str, but: &ContainerId) -> Option<PathBuf> {
-    crate::engine::ids(roots).ok()?.into_iter().filter(|id| id != but).find_map(|id| {
-        let record = roots.read_record(&id).ok()?;
-        let whole = |m: &&holm_spec::container::MountSpec| {
-            m.kind == MountKind::Volume && m.source == name && m.subpath.is_none()
-        };
-        let mount = record.spec.mounts.iter().find(whole)?;
-        let state = roots.read_state(&id).ok()?;
+/// The volume as another container has it. *Errors*: that one is in a virtual machine, whose mounts are another kernel's.
+fn of_running_user(roots: &Roots, name: &str, but: &ContainerId) -> Result<Option<PathBuf>, Error> {
+    for id in crate::engine::ids(roots)?.into_iter().filter(|id| id != but) {
+        let (Ok(record), Ok(state)) = (roots.read_record(&id), roots.read_state(&id)) else { continue };
+        let uses = |m: &&MountSpec| m.kind == MountKind::Volume && m.source == name;
+        let mounts = || record.spec.mounts.iter().filter(uses);
         let runs = state.pid > 0 && start_ticks(state.pid) == Some(state.pid_start_ticks);
-        runs.then(|| PathBuf::from(format!("/proc/{}/root{}", state.pid, mount.destination)))
-    })
+        if runs && record.spec.sandbox.isolation.machine().is_some() && mounts().next().is_some() {
+            let why = format!("the virtual machine of `{}` has it, and it is in memory", record.spec.name);
+            return Err(Error::invalid(format!("volume `{name}`"), why));
+        }
+        if let Some(mount) = mounts().find(|m| m.subpath.is_none()).filter(|_| runs) {
+            return Ok(Some(PathBuf::from(format!("/proc/{}/root{}", state.pid, mount.destination))));
+        }
+    }
+    Ok(None)
 }
 
 fn clone(options: &Options<'_>, recursive: bool) -> std::io::Result<OwnedFd> {

@@ -18,7 +18,7 @@ impl Machine {
         fs::create_dir_all(kernel.parent().unwrap()).unwrap();
         fs::create_dir_all(&modules).unwrap();
         fs::write(&kernel, elf(62, &[Section { name: ".rodata", content: b"Linux version 6.1.0 (me)" }], PVH)).unwrap();
-        for module in wanted(Bus::Pci).iter().chain(wanted(Bus::Mmio)) {
+        for module in wanted(Bus::Pci).iter().chain(wanted(Bus::Mmio)).chain(wanted(Bus::MmioSharing)) {
             let bytes = elf(62, &[Section { name: ".modinfo", content: b"vermagic=6.1.0 SMP\0depends=\0" }], &[]);
             fs::write(modules.join(format!("{}.ko", module.name)), bytes).unwrap();
         }

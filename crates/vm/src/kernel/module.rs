@@ -23,6 +23,8 @@ const SUFFIXES: [&str; 4] = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
 pub enum Bus {
     /// virtio-mmio: QEMU's `microvm`.
     Mmio,
+    /// virtio-mmio, in a machine that has folders of the host.
+    MmioSharing,
     /// PCI: QEMU's `q35`.
     Pci,
 }
@@ -55,6 +57,19 @@ const ON_MMIO: [Wanted; 8] = [
     needed("overlay"),
     needed("ext4"),
 ];
+/// Those, and what shows folders of the host: some 20 ms that other machines do without.
+const ON_MMIO_SHARING: [Wanted; 10] = [
+    needed("virtio_mmio"),
+    needed("virtio_console"),
+    needed("virtio_blk"),
+    needed("virtio_net"),
+    welcome("virtio_rng"),
+    needed("erofs"),
+    needed("overlay"),
+    needed("ext4"),
+    needed("fuse"),
+    needed("virtiofs"),
+];
 /// Those, and what only hot-plugged machines have: each costs an emulated boot some 20 ms.
 const ON_PCI: [Wanted; 13] = [
     needed("virtio_pci"),
@@ -76,6 +91,7 @@ const ON_PCI: [Wanted; 13] = [
 pub fn wanted(bus: Bus) -> &'static [Wanted] {
     match bus {
         Bus::Mmio => &ON_MMIO,
+        Bus::MmioSharing => &ON_MMIO_SHARING,
         Bus::Pci => &ON_PCI,
     }
 }

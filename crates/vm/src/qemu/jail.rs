@@ -3,21 +3,19 @@
 //! A guest that takes QEMU over finds the host's programs and libraries, which are public, its own kernel and initramfs, and
 //! the descriptors that it was given: no network, no process but itself, no user of the host's, no capability.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use holm_spec::oci::runtime::{
     Capabilities, IdMapping, Linux, Mount, Namespace, NamespaceKind, Process, Rlimit, Root, Spec, VERSION,
 };
 
+use crate::jail::{bind, programs};
 use crate::machine::{Error, HostUser, RootTree};
 
 /// Where the kernel is in the jail.
 pub(super) const KERNEL: &str = "/machine/kernel";
 /// Where the initramfs is in the jail.
 pub(super) const INITRAMFS: &str = "/machine/initramfs";
-/// Where libraries may be, besides `/usr`.
-const LIBRARIES: [&str; 4] = ["lib", "lib64", "lib32", "libx32"];
 /// Descriptors: those that it is given and those of its threads and devices.
 const MAX_FILES: u64 = 1024;
 
@@ -36,10 +34,8 @@ impl Jail<'_> {
     /// The document, and the tree that its root is.
     pub(super) fn spec(&self, args: Vec<String>) -> Result<(Spec, RootTree), Error> {
         use NamespaceKind::{Cgroup, Ipc, Network, Pid, User, Uts};
-        let mut root = RootTree { folders: vec!["usr".into(), "dev".into()], ..RootTree::default() };
-        let mut mounts = vec![bind("/usr", "/usr", &["rbind", "rro", "rnosuid", "rnodev"])];
-        self.libraries(&mut root, &mut mounts)?;
-        self.program_elsewhere(&mut root, &mut mounts)?;
+        let (mut root, mut mounts) = programs(self.program)?;
+        root.folders.push("dev".into());
         for (source, target) in [(&self.kernel, KERNEL), (&self.initramfs, INITRAMFS)] {
             root.files.push(target.trim_start_matches('/').into());
             mounts.push(bind(source, target, &["bind", "ro", "nosuid", "nodev", "noexec"]));
@@ -77,47 +73,6 @@ impl Jail<'_> {
         };
         Ok((spec, root))
     }
-
-    /// Libraries outside `/usr`: the same links where the host has links, else the folders; and the loader's index.
-    fn libraries(&self, root: &mut RootTree, mounts: &mut Vec<Mount>) -> Result<(), Error> {
-        for name in LIBRARIES {
-            let path = Path::new("/").join(name);
-            match fs::symlink_metadata(&path) {
-                Ok(found) if found.is_symlink() => {
-                    let target = fs::read_link(&path).map_err(Error::io("read link", &path))?;
-                    root.links.push((name.into(), target));
-                }
-                Ok(_) => {
-                    root.folders.push(name.into());
-                    mounts.push(bind(&path, &path, &["rbind", "rro", "rnosuid", "rnodev"]));
-                }
-                Err(_) => {}
-            }
-        }
-        let index = "/etc/ld.so.cache";
-        if Path::new(index).exists() {
-            root.files.push(index.trim_start_matches('/').into());
-            mounts.push(bind(index, index, &["bind", "ro", "nosuid", "nodev", "noexec"]));
-        }
-        Ok(())
-    }
-
-    /// A program that is installed elsewhere brings the folder that it was installed to; a store of packages comes whole.
-    fn program_elsewhere(&self, root: &mut RootTree, mounts: &mut Vec<Mount>) -> Result<(), Error> {
-        if self.program.starts_with("/usr") {
-            return Ok(());
-        }
-        let store =
-            ["/nix/store", "/gnu/store"].map(Path::new).into_iter().find(|store| self.program.starts_with(store));
-        let above = store.or_else(|| self.program.parent()?.parent()).filter(|folder| *folder != Path::new("/"));
-        let Some(above) = above else {
-            let reason = "a QEMU in `/bin` cannot be shut in: use one below `/usr` or `/opt`".to_owned();
-            return Err(Error::Probe { program: self.program.to_owned(), reason });
-        };
-        root.folders.push(above.strip_prefix("/").unwrap_or(above).to_owned());
-        mounts.push(bind(above, above, &["rbind", "rro", "rnosuid", "rnodev"]));
-        Ok(())
-    }
 }
 
 fn process(args: Vec<String>) -> Process {
@@ -130,15 +85,5 @@ fn process(args: Vec<String>) -> Process {
         rlimits: vec![limit("RLIMIT_CORE", 0), limit("RLIMIT_NOFILE", MAX_FILES)],
         oom_score_adj: Some(0),
         ..Process::default()
-    }
-}
-
-fn bind(source: impl Into<PathBuf>, target: impl Into<PathBuf>, options: &[&str]) -> Mount {
-    Mount {
-        destination: target.into(),
-        kind: Some("bind".into()),
-        source: Some(source.into()),
-        options: options.iter().map(|option| (*option).to_owned()).collect(),
-        ..Mount::default()
     }
 }

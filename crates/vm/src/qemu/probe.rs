@@ -57,7 +57,8 @@ impl Facts {
     }
 }
 
-fn identity(program: &Path) -> Result<String, Error> {
+/// By which the file of a program is known again: its path, place, size and times.
+pub(crate) fn identity(program: &Path) -> Result<String, Error> {
     let kept = fs::metadata(program).map_err(Error::io("look at", program))?;
     let (modified, changed) = ((kept.mtime(), kept.mtime_nsec()), (kept.ctime(), kept.ctime_nsec()));
     let numbers = (kept.dev(), kept.ino(), kept.size());

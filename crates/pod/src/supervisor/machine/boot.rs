@@ -3,7 +3,8 @@
 //! ```text
 //! supervisor                        attendant (forked, no exec)         hypervisor
 //!   plan, disks, taps, group
-//!   fork ------------------------->  makes it (holm_container) ------->  shut in: namespaces, group, filter, no rights
+//!   fork ------------------------->  makes what serves its folders, and
+//!                                    it (holm_container) ------------->  shut in: namespaces, group, filter, no rights
 //!                                    gives up all rights
 //!   <- Booted ---------------------  hears the agent's hello
 //!   -- Setup, Run + streams ------>  passes them on
@@ -11,17 +12,19 @@
 //! ```
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use holm_container::Stdio;
 use holm_container::cgroup::Cgroup;
 use holm_spec::container::{MachineSpec, Profile};
-use holm_spec::guest::{Disk, Run, Setup, ToGuest, ToHost};
+use holm_spec::guest::{Disk, Mounted, Run, Setup, ToGuest, ToHost};
 use holm_spec::oci::runtime::ConsoleSize;
 use holm_sys::process::{self, Child, Fork};
-use holm_vm::machine::VmmPlan;
+use holm_vm::machine::{Share, VmmPlan};
 use holm_vm::monitor::wire::{Received, ask, hear};
 use holm_vm::monitor::{self, FromMonitor, MonitorParts, Patience};
+use holm_vm::virtiofs::ServerPlan;
 use rustix::net::SocketType;
 
 use super::super::pump::Pump;
@@ -44,19 +47,20 @@ impl Supervisor {
         asked: &MachineSpec,
         console: Option<ConsoleSize>,
     ) -> Result<i32, Error> {
-        let facts = self.guest_facts()?;
+        let (shares, sources) = self.shares()?;
+        let facts = self.guest_facts(sources);
         let size = machine_size(&self.record.spec);
         let prepared = machine::prepare(&self.roots, &self.id, &self.record, asked, size)?;
         let name = host_name(&self.record.spec, &facts);
         let run = self.guest_run(&facts, &name, console)?;
-        let setup = self.setup(&name)?;
-        let planned = self.planned(prepared)?;
+        let setup = self.setup(&name, shares.mounted)?;
+        let planned = self.planned(prepared, shares.connections)?;
         let (state, wish) = (planned.state, planned.wish);
         let group_path = self.group_path();
         let kvm = state.accelerator == "kvm";
         let resources = hypervisor_resources(&self.record.spec, &facts, size, kvm)?;
         let group = self.group_of(&resources, &group_path)?;
-        let made = self.attended(planned.vmm, planned.resumed, group.as_ref(), setup, &run);
+        let made = self.attended((planned.vmm, shares.servers), planned.resumed, group.as_ref(), setup, &run);
         let (attendant, control, pump) = match made {
             Ok(made) => made,
             Err(e) => {
@@ -79,18 +83,10 @@ impl Supervisor {
         Ok(pid)
     }
 
-    /// Facts as they are in the guest: nothing of the host's that a plan could name.
-    fn guest_facts(&mut self) -> Result<Facts, Error> {
-        let spec = &self.record.spec;
-        if let Some(mount) = spec.mounts.iter().find(|m| m.kind != holm_spec::container::MountKind::Tmpfs) {
-            let what = format!("mount on `{}`", mount.destination.escape_debug());
-            return Err(Error::invalid(what, "folders of the host cannot be shared with this virtual machine"));
-        }
-        Ok(Facts {
-            sources: spec.mounts.iter().map(|_| std::path::PathBuf::new()).collect(),
-            block_devices: source::block_devices(&spec.limits),
-            ..Facts::default()
-        })
+    /// Facts as they are in the guest: nothing of the host's that a plan could name. `sources` are the guest's paths.
+    fn guest_facts(&self, sources: Vec<PathBuf>) -> Facts {
+        let block_devices = source::block_devices(&self.record.spec.limits);
+        Facts { sources, block_devices, ..Facts::default() }
     }
 
     fn guest_run(&self, facts: &Facts, name: &str, console: Option<ConsoleSize>) -> Result<Run, Error> {
@@ -108,7 +104,7 @@ impl Supervisor {
         Ok(run)
     }
 
-    fn setup(&self, name: &str) -> Result<Setup, Error> {
+    fn setup(&self, name: &str, shares: Vec<Mounted>) -> Result<Setup, Error> {
         let mut entropy = [0u8; ENTROPY_BYTES];
         rustix::rand::getrandom(&mut entropy, rustix::rand::GetRandomFlags::empty())
             .map_err(|e| Error::io("read", "random bytes", e))?;
@@ -119,24 +115,24 @@ impl Supervisor {
             links: self.attached.as_ref().map(|a| holm_network::guest_links(&a.joined)).unwrap_or_default(),
             root: Disk { serial: machine::ROOT.to_owned(), file_system: "erofs".to_owned() },
             changes: Some(Disk { serial: machine::CHANGES.to_owned(), file_system: "ext4".to_owned() }),
-            shares: Vec::new(),
+            shares,
         })
     }
 
-    /// The machine, with taps on the container's networks.
-    fn planned(&self, prepared: Prepared) -> Result<Planned, Error> {
+    /// The machine, with taps on the container's networks and connections to what serves its folders.
+    fn planned(&self, prepared: Prepared, shares: Vec<Share>) -> Result<Planned, Error> {
         let networks = self.roots.networks();
         let taps = match &self.attached {
             Some(attached) => networks.connect_taps(&attached.joined)?,
             None => Vec::new(),
         };
-        prepared.plan(&self.roots, taps.into_iter().map(|tap| tap.fd).collect())
+        prepared.plan(&self.roots, taps.into_iter().map(|tap| tap.fd).collect(), shares)
     }
 
     /// Makes the attendant and the machine, and hears that the program runs.
     fn attended(
         &self,
-        plan: VmmPlan,
+        (plan, servers): (VmmPlan, Vec<ServerPlan>),
         resumed: Option<(Kept, OwnedFd)>,
         group: Option<&Cgroup>,
         setup: Setup,
@@ -151,11 +147,18 @@ impl Supervisor {
                 let _ = rustix::thread::set_name(c"holm-vm");
                 drop((ours, pump, stdio));
                 let state = resumed.map(|(_, state)| state);
-                process::exit_now(attend(self.id.as_str(), plan, state, group, theirs, !self.record.spec.auto_remove))
+                process::exit_now(attend(
+                    self.id.as_str(),
+                    (plan, servers),
+                    state,
+                    group,
+                    theirs,
+                    !self.record.spec.auto_remove,
+                ))
             }
             Fork::Parent(child) => child,
         };
-        drop((theirs, plan));
+        drop((theirs, plan, servers));
         let kept = resumed.map(|(kept, _)| kept);
         let talked = self.talk(ours.as_fd(), kept.as_ref(), setup, run, &stdio);
         drop(stdio);
@@ -224,13 +227,14 @@ impl Supervisor {
 /// The attendant's life. *Order*: in the forked process, which has one thread.
 fn attend(
     id: &str,
-    plan: VmmPlan,
+    (plan, servers): (VmmPlan, Vec<ServerPlan>),
     state: Option<OwnedFd>,
     group: Option<&Cgroup>,
     control: OwnedFd,
     graceful_end: bool,
 ) -> i32 {
-    let started = machine::start(id, plan, group).and_then(|vmm| match &state {
+    let served = servers.into_iter().try_for_each(|server| machine::serve(id, server, &plan.output, group));
+    let started = served.and_then(|()| machine::start(id, plan, group)).and_then(|vmm| match &state {
         Some(state) => machine::resume(&vmm.ends.qmp, state).map(|()| vmm),
         None => Ok(vmm),
     });
