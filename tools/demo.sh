@@ -10,6 +10,7 @@ if [ -z "${HOLM_DEMO_INSIDE:-}" ]; then
 fi
 
 holm_binary=$(realpath "${HOLM:-target/release/holm}")
+kernel=${HOLM_KERNEL:-$(realpath -q "${CARGO_TARGET_DIR:-target}/demo-kernel" || true)}
 home=$(mktemp -d /tmp/holm-demo.XXXXXX)
 export HOLM_DATA_ROOT=$home/data HOLM_RUN_ROOT=$home/run
 ln -s "$holm_binary" "$home/holm"
@@ -111,3 +112,16 @@ run_ms=$(median_ms 21 holm run --rm --network none --cgroup-parent "/$group" dem
 printf '  %-46s %s ms (median of 21)\n' "holm run --rm demo:1 true, start to end" "$run_ms"
 printf '  %-46s %s KiB\n' "memory of what stays with a container (PSS)" "$supervisor_kib"
 printf '  %-46s %s\n' "processes of Holm's still running" "$(pgrep -c -f "$home" || true)"
+
+# A comparison names its containers itself; the settings put them into the same control group.
+if [ -e "$kernel" ] && command -v qemu-system-x86_64 >/dev/null; then
+    export HOLM_KERNEL=$kernel HOLM_CGROUP_PARENT=/$group
+    say "The same image as a virtual machine, with a kernel of its own"
+    show "holm run --rm --network none demo:1 uname -r"
+    show "holm run --rm --network none --isolation vm demo:1 uname -r"
+    say "Both ways, side by side"
+    show "holm compare --runs 1 demo:1"
+else
+    say "Without QEMU and a kernel there are no virtual machines here"
+    show "holm doctor --isolation vm || true"
+fi

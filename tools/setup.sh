@@ -14,7 +14,7 @@ bench=(docker.io containerd conmon hyperfine dnsperf)
 
 case $purpose in
 build) want=("${build[@]}") ;;
-demo) want=("${build[@]}" busybox-static) ;;
+demo) want=("${build[@]}" busybox-static qemu-system-x86) ;;
 test) want=("${build[@]}" "${test[@]}") ;;
 bench) want=("${build[@]}" "${test[@]}" "${bench[@]}") ;;
 *)
@@ -55,6 +55,24 @@ install_packages() {
     without_services apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null
 }
 
+# A kernel for the demonstration's virtual machines, unpacked below target/: none is installed. Without one the demonstration
+# leaves machines out.
+fetch_kernel() {
+    local folder=${CARGO_TARGET_DIR:-target}/demo-kernel work package
+    [ ! -d "$folder" ] || return 0
+    work=$(mktemp -d)
+    package=$(apt-cache depends --important linux-image-cloud-amd64 2>/dev/null | sed -n 's/^ *Depends: //p' | head -n 1)
+    if [ -n "$package" ] && (cd "$work" && apt-get download -q "$package" >/dev/null 2>&1) &&
+        dpkg-deb -x "$work"/*.deb "$work/kernel"; then
+        mkdir -p "$(dirname "$folder")"
+        mv "$work/kernel" "$folder"
+        echo "setup: unpacked $package into $folder for virtual machines"
+    else
+        echo "setup: no package linux-image-cloud-amd64 can be had: the demonstration leaves virtual machines out" >&2
+    fi
+    rm -rf "$work"
+}
+
 # The version that the workspace asks for, against the one there is.
 rust_is_recent() {
     local want_version have_version
@@ -77,3 +95,4 @@ install_rust() {
 cd "$(dirname "$0")/.."
 install_packages
 install_rust
+[ "$purpose" != demo ] || fetch_kernel

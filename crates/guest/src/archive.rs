@@ -4,7 +4,7 @@
 //! stream and one for what it has to say in the end. The container's links are taken inside the container.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -20,10 +20,7 @@ use crate::agent::Agent;
 use crate::error::{Doing, Error};
 use crate::setup::Machine;
 use crate::stream::{Inlet, Outlet};
-use crate::task::{Job, Purpose, Task};
-
-/// Most bytes of what a job says.
-const MAX_TEXT: usize = 4096;
+use crate::task::{Gives, Job, MAX_SAID_BYTES, Purpose, Task};
 
 /// What a job does with its end of the stream.
 pub(crate) enum Work {
@@ -85,7 +82,7 @@ impl Agent {
         };
         drop((theirs, say));
         rustix::io::ioctl_fionbio(&ours, true).doing(what)?;
-        let mut task = Task::new(Purpose::Job(Job { id, said: File::from(said) }), child.pid);
+        let mut task = Task::new(Purpose::Job(Job { id, said: File::from(said), gives: Gives::Nothing }), child.pid);
         if is_in {
             task.input = Some(Inlet::new(stream, ours, false));
         } else {
@@ -109,22 +106,6 @@ impl Agent {
         };
         let root = self.root()?;
         open_in_root(root.as_fd(), relative(path), flags).doing(|| format!("find `{}`", path.display()))
-    }
-}
-
-impl Job {
-    /// The answer of a job that has ended with this code.
-    pub(crate) fn answer(self, code: i32) -> ToHost {
-        let mut text = String::new();
-        let _ = self.said.take(MAX_TEXT as u64).read_to_string(&mut text);
-        match code {
-            0 => ToHost::Done { id: self.id, warnings: Vec::new() },
-            _ if text.is_empty() => {
-                let message = format!("cannot finish the stream: the job for it ended with {code}");
-                ToHost::Failed { id: self.id, message, code: 125 }
-            }
-            _ => ToHost::Failed { id: self.id, message: text, code: 125 },
-        }
     }
 }
 
@@ -153,7 +134,7 @@ fn run(work: &Work, source: &OwnedFd, mut stream: File) -> io::Result<()> {
 fn finish(done: io::Result<()>, mut say: File) -> i32 {
     let Err(e) = done else { return 0 };
     // Nobody takes more than this much at once.
-    let text: String = format!("cannot pack or unpack: {e}").chars().take(MAX_TEXT / 4).collect();
+    let text: String = format!("cannot pack or unpack: {e}").chars().take(MAX_SAID_BYTES / 4).collect();
     let _ = say.write_all(text.as_bytes());
     1
 }

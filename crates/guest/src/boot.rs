@@ -67,7 +67,13 @@ pub(crate) fn second_stage() -> Result<(), Error> {
     mount_all(&SECOND)?;
     fs::create_dir_all("/run/holm").doing(|| "make `/run/holm`".into())?;
     raise_limits();
-    Ok(())
+    lend_memory()
+}
+
+/// Lets programs reserve more than the machine has, as they can on a host that is larger than the container's limit: what is
+/// too much then shows in the same way, when it is used. *Source*: vm.overcommit_memory in the kernel's sysctl/vm documentation.
+fn lend_memory() -> Result<(), Error> {
+    fs::write("/proc/sys/vm/overcommit_memory", "1").doing(|| "let programs reserve memory".into())
 }
 
 fn mount_all(table: &[Fixed]) -> Result<(), Error> {

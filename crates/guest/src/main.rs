@@ -13,7 +13,9 @@ mod file;
 mod identity;
 mod link;
 mod log;
+mod path;
 mod port;
+mod probe;
 mod request;
 mod setup;
 mod stream;
@@ -27,6 +29,10 @@ use std::process::ExitCode;
 const SECOND_STAGE: &str = "holm-guest";
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(holm_spec::probe::WORD) {
+        return probe::run(arguments.next().as_deref());
+    }
     // Anywhere else it would switch off what it should not.
     if !rustix::process::getpid().is_init() {
         eprintln!("error: cannot run: this program is the first process of a virtual machine");

@@ -9,7 +9,7 @@ use crate::archive::Work;
 use crate::container::Container;
 use crate::error::{Doing, Error, chain};
 use crate::task::Task;
-use crate::{log, setup, usage};
+use crate::{log, path, setup, usage};
 
 /// Most processes and jobs beside the container's first process at one time.
 pub(crate) const MAX_TASKS: usize = 256;
@@ -49,7 +49,11 @@ impl Agent {
             }
             ToGuest::TarChanges { id, stream } => return self.job(id, stream, Work::Changes),
             ToGuest::Stat { id, path } => (id, self.stat(id, &path)),
-            ToGuest::Sockets { id } | ToGuest::Probe { id, .. } => (id, Err(Error::refused("do this yet"))),
+            ToGuest::Sockets { id } => (id, Ok(ToHost::Sockets { id, sockets: path::sockets() })),
+            ToGuest::Probe { id, probe } => {
+                let begun = self.probe(id, probe);
+                return self.unless_begun(id, begun);
+            }
             ToGuest::Ping { id } => (id, Ok(done(id))),
             ToGuest::PowerOff { .. } => self.power_off(),
         };
@@ -58,7 +62,12 @@ impl Agent {
 
     /// Begins a job, which answers by itself unless it cannot even begin.
     fn job(&mut self, id: u32, stream: u32, work: Work) -> Result<(), Error> {
-        match self.begin(id, stream, work) {
+        let begun = self.begin(id, stream, work);
+        self.unless_begun(id, begun)
+    }
+
+    fn unless_begun(&mut self, id: u32, begun: Result<(), Error>) -> Result<(), Error> {
+        match begun {
             Ok(()) => Ok(()),
             Err(e) => self.port.tell(&failed(id, &e)),
         }

@@ -1,10 +1,11 @@
 //! What runs beside the agent and talks to the host over streams: processes in the container, and jobs of the agent's own.
 
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
 use holm_container::Stdio;
-use holm_spec::guest::stream;
+use holm_spec::guest::{Probed, ToHost, stream};
 use holm_spec::oci::runtime::ConsoleSize;
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
@@ -12,6 +13,9 @@ use rustix::termios::Winsize;
 
 use crate::error::{Doing, Error};
 use crate::stream::{Inlet, Outlet};
+
+/// Most bytes of what a job says.
+pub(crate) const MAX_SAID_BYTES: usize = 4096;
 
 /// What a task is for.
 #[derive(Debug)]
@@ -29,6 +33,36 @@ pub(crate) struct Job {
     pub id: u32,
     /// What it has to say in the end.
     pub said: File,
+    /// What its answer is where it succeeds.
+    pub gives: Gives,
+}
+
+/// What a job gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gives {
+    /// Nothing but that it is done.
+    Nothing,
+    /// The outcome of a probe, which it says as JSON.
+    Outcome,
+}
+
+impl Job {
+    /// The answer of a job that has ended with this code.
+    pub(crate) fn answer(self, code: i32) -> ToHost {
+        let Self { id, said, gives } = self;
+        let mut text = String::new();
+        let _ = said.take(MAX_SAID_BYTES as u64).read_to_string(&mut text);
+        let failed = |message: String| ToHost::Failed { id, message, code: 125 };
+        match (code, gives) {
+            (0, Gives::Nothing) => ToHost::Done { id, warnings: Vec::new() },
+            (0, Gives::Outcome) => match serde_json::from_str::<Probed>(&text) {
+                Ok(outcome) => ToHost::Probed { id, outcome },
+                Err(e) => failed(format!("cannot read what came of the probe: {e}")),
+            },
+            _ if text.is_empty() => failed(format!("cannot finish the request: the job for it ended with {code}")),
+            _ => failed(text),
+        }
+    }
 }
 
 /// A process with its streams.

@@ -5,9 +5,11 @@
 mod attach;
 mod cni;
 mod commit;
+mod compare;
 mod context;
 mod copy;
 mod create;
+mod doctor;
 mod exec;
 mod filter;
 mod follow;
@@ -118,6 +120,8 @@ fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Export(flags) => copy::export(context, &flags),
         Command::Commit(flags) => commit::commit(context, &flags),
         Command::Info(flags) => system::info(context, &flags),
+        Command::Doctor(flags) => doctor::doctor(context, &flags),
+        Command::Compare(flags) => compare::compare(context, &flags),
         Command::Version(flags) => system::version(&flags),
         Command::SystemDf(flags) => system::usage(context, &flags),
         Command::SystemPrune(flags) => system::prune(context, &flags),

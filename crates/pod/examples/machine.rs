@@ -168,7 +168,7 @@ fn hear(control: OwnedFd, requests: &[&String], restored: bool, start: std::time
                         next()
                     }
                     FromMonitor::Lost { .. } => return,
-                    FromMonitor::Guest(_) => {}
+                    FromMonitor::Guest(_) | FromMonitor::Trouble { .. } => {}
                 }
             }
             _ => return,

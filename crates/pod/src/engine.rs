@@ -13,6 +13,7 @@ mod recover;
 mod remove;
 mod start;
 mod top;
+mod way;
 
 use std::cell::RefCell;
 

@@ -56,6 +56,9 @@ pub enum Error {
         /// What to do about it.
         hint: Option<String>,
     },
+    /// Its virtual machine runs, and nothing can be plugged into it or taken out.
+    #[error("cannot change the networks of container `{0}`: the links of a running virtual machine stay as they are")]
+    MachineRuns(String),
     /// The supervisor refused a request.
     #[error("cannot {verb} {} container `{name}`: {message}", preposition(verb))]
     Refused {
@@ -143,6 +146,7 @@ impl Error {
             Self::Start { hint, .. } | Self::Machine { hint, .. } => hint.clone(),
             Self::Network(error) => error.hint(),
             Self::NoSuchNetwork(name) => Some(format!("holm network create {name}")),
+            Self::MachineRuns(name) => Some(format!("holm stop {name}, change them, then holm start {name}")),
             Self::NameTaken { name, .. } => Some(format!("holm rm {name}, or choose another --name")),
             Self::WrongState { verb: "remove", name, .. } => Some(format!("holm rm -f {name}")),
             _ => None,

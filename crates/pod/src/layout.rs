@@ -145,7 +145,8 @@ fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Replaces the record `name` in `folder`: readers see the old one or the new one. Not forced to the disk: after a crash of
-/// the machine the scan at boot throws away what is unreadable.
+/// the machine the scan at boot throws away what is unreadable. On a full disk the old one is written over, so that an end can be
+/// recorded and what fills the disk be removed.
 pub(crate) fn write_json<T: Serialize>(folder: &Path, name: &str, value: &T) -> Result<(), Error> {
     let path = folder.join(name);
     let failed = |e: io::Error| Error::io("write", path.display().to_string(), e);
@@ -154,10 +155,24 @@ pub(crate) fn write_json<T: Serialize>(folder: &Path, name: &str, value: &T) -> 
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
     let file = rustix::fs::open(&temporary, flags, Mode::RUSR | Mode::WUSR).map_err(|e| failed(e.into()))?;
     let written = write_all(&file, &bytes).and_then(|()| Ok(rustix::fs::rename(&temporary, &path)?));
-    written.map_err(|e| {
+    written.or_else(|e| {
         let _ = rustix::fs::unlink(&temporary);
-        failed(e)
+        let full = e.kind() == io::ErrorKind::StorageFull;
+        if full && write_over(&path, bytes).is_ok() { Ok(()) } else { Err(failed(e)) }
     })
+}
+
+/// Writes a document over an old one, in one call and in the room that it has. *Errors*: there is none; the old one stays.
+fn write_over(path: &Path, mut bytes: Vec<u8>) -> io::Result<()> {
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let old = rustix::fs::fstat(&file)?;
+    let (length, room) = (old.st_size.cast_unsigned(), old.st_blocks.cast_unsigned() * 512);
+    if bytes.len() as u64 > room.max(length) {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    // What was longer ends in blanks, which JSON may.
+    bytes.resize(bytes.len().max(usize::try_from(length).unwrap_or(0)), b' ');
+    write_all(&file, &bytes)
 }
 
 /// Writes all of it.

@@ -10,6 +10,7 @@ mod engine;
 mod error;
 mod event;
 mod filter;
+pub mod host;
 mod layout;
 mod log;
 mod machine;

@@ -136,7 +136,7 @@ pub(crate) fn prepare(
         MachineProfile::Q35 => Profile::Q35,
     };
     let shares = record.spec.mounts.iter().any(|mount| mount.kind != MountKind::Tmpfs);
-    let kernel = kernel(roots, asked, profile, shares)?;
+    let kernel = kernel(roots, asked.kernel.as_deref(), profile, shares)?;
     let root = root_disk(roots, record)?;
     let changes = changes_disk(&roots.container(id))?;
     let disk = |file, read_only, serial: &str| DiskFile { file, read_only, serial: serial.to_owned(), throttle: None };
@@ -177,20 +177,36 @@ pub(crate) struct Chosen {
     pub reason: String,
 }
 
-fn hypervisor(roots: &Roots) -> Result<Qemu, Error> {
-    let path = std::env::var("PATH").unwrap_or_else(|_| PATH.to_owned());
-    Qemu::find(&path, &roots.programs()).map_err(|e| trouble(&e, e.hint()))
+pub(crate) fn hypervisor(roots: &Roots) -> Result<Qemu, Error> {
+    Qemu::find(&programs(), &roots.programs()).map_err(|e| trouble(&e, e.hint()))
+}
+
+/// The same where that is known already.
+pub(crate) fn known_hypervisor(roots: &Roots) -> Result<Option<Qemu>, Error> {
+    Qemu::known(&programs(), &roots.programs()).map_err(|e| trouble(&e, e.hint()))
 }
 
 /// What serves folders of the host.
 pub(crate) fn file_server(roots: &Roots) -> Result<Virtiofsd, Error> {
-    let path = std::env::var("PATH").unwrap_or_else(|_| PATH.to_owned());
-    Virtiofsd::find(&path, &roots.programs()).map_err(|e| trouble(&e, e.hint()))
+    Virtiofsd::find(&programs(), &roots.programs()).map_err(|e| trouble(&e, e.hint()))
+}
+
+/// The folders in which programs are looked for.
+pub(crate) fn programs() -> String {
+    std::env::var("PATH").unwrap_or_else(|_| PATH.to_owned())
 }
 
 /// Decides by trying: a device that opens says nothing of whether a kernel runs on it.
 pub(crate) fn accelerator(roots: &Roots, choice: AcceleratorChoice) -> Result<Chosen, Error> {
-    let host = accel::Accelerator::detect(&roots.run);
+    choose(accel::Accelerator::detect(&roots.run), choice)
+}
+
+/// The same where it has been tried already.
+pub(crate) fn known_accelerator(roots: &Roots, choice: AcceleratorChoice) -> Option<Result<Chosen, Error>> {
+    accel::Accelerator::known(&roots.run).map(|host| choose(host, choice))
+}
+
+fn choose(host: accel::Accelerator, choice: AcceleratorChoice) -> Result<Chosen, Error> {
     let emulated = |reason: String| -> Result<Chosen, Error> {
         let message =
             "the rate of this processor's clock cannot be found out, and emulated machines need it".to_owned();
@@ -209,9 +225,18 @@ pub(crate) fn accelerator(roots: &Roots, choice: AcceleratorChoice) -> Result<Ch
     }
 }
 
-fn kernel(roots: &Roots, asked: &MachineSpec, profile: Profile, shares: bool) -> Result<cache::GuestKernel, Error> {
-    let request = KernelRequest { kernel: asked.kernel.as_deref(), modules: None };
-    let source = KernelSource::find(request).map_err(|e| trouble(&e, e.hint().as_deref()))?;
+/// Where the kernel is that a machine gets.
+pub(crate) fn kernel_source(kernel: Option<&Path>) -> Result<KernelSource, Error> {
+    KernelSource::find(KernelRequest { kernel, modules: None }).map_err(|e| trouble(&e, e.hint().as_deref()))
+}
+
+pub(crate) fn kernel(
+    roots: &Roots,
+    kernel: Option<&Path>,
+    profile: Profile,
+    shares: bool,
+) -> Result<cache::GuestKernel, Error> {
+    let source = kernel_source(kernel)?;
     let bus = match profile {
         Profile::Microvm if shares => Bus::MmioSharing,
         Profile::Microvm => Bus::Mmio,
@@ -224,9 +249,7 @@ fn kernel(roots: &Roots, asked: &MachineSpec, profile: Profile, shares: bool) ->
 /// The image's root as one read-only file, made once.
 fn root_disk(roots: &Roots, record: &Record) -> Result<OwnedFd, Error> {
     let folder = roots.machines("roots");
-    // A layer's folder is named by its content.
-    let names = record.layers.iter().map(|layer| layer.file_name().unwrap_or_default().as_encoded_bytes());
-    let key = disk::cache::key_of(names);
+    let key = disk::cache::key_of(record.layers.iter().map(|layer| content_name(layer)));
     let made = disk::cache::root_image(&folder, &key, |file| {
         let rootfs = Rootfs::overlay(&record.layers, None).map_err(|e| trouble(&e, None))?;
         let root = rootfs.open_in_root(Path::new("/"), OFlags::RDONLY | OFlags::DIRECTORY);
@@ -234,6 +257,11 @@ fn root_disk(roots: &Roots, record: &Record) -> Result<OwnedFd, Error> {
         disk::erofs::write(root.as_fd(), file, ROOT).map(drop).map_err(Error::from)
     });
     made.map(OwnedFd::from)
+}
+
+/// The part of a layer's path that names its content: `layers/DIGEST/fs`.
+fn content_name(layer: &Path) -> &[u8] {
+    layer.parent().and_then(Path::file_name).unwrap_or(layer.as_os_str()).as_encoded_bytes()
 }
 
 /// The disk with the container's changes, made at its first start.

@@ -38,5 +38,7 @@ pub const VERSION: u32 = 1;
 pub const PORT: &str = "holm.agent.0";
 /// Bytes that may be sent on a new stream before any credit.
 pub const INITIAL_CREDIT: u32 = 256 * 1024;
+/// Most sockets that one answer lists: with any addresses it fits into one packet to a command.
+pub const MAX_SOCKETS: usize = 1024;
 /// Number of the container's first process; those that are added have higher ones.
 pub const FIRST_PROCESS: u32 = 1;

@@ -8,6 +8,7 @@ pub mod guest;
 pub mod id;
 pub mod network;
 pub mod oci;
+pub mod probe;
 pub mod protocol;
 pub mod quantity;
 pub mod signal;

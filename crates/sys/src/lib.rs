@@ -13,11 +13,13 @@ pub mod exe;
 pub mod idle;
 #[cfg(target_arch = "x86_64")]
 pub mod kvm;
+pub mod listener;
 pub mod mount;
 pub mod net;
 pub mod netlink;
 pub mod nftables;
 pub mod packet;
+pub mod probe;
 pub mod process;
 pub mod program;
 pub mod random;

@@ -15,7 +15,7 @@ mod watch;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -111,24 +111,41 @@ impl Accelerator {
     ///
     /// *Order*: the caller has a single thread.
     pub fn detect(run_root: &Path) -> Self {
-        let path = run_root.join("accelerator.json");
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let known: Option<Record> = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let known = known.filter(|record| record.recipe == RECIPE && record.boot_id == boot_id && !boot_id.is_empty());
         let device = open();
-        match (known, device) {
-            (Some(Record { tsc_khz, kvm: Some(kvm), .. }), Ok(_)) => Self { kvm, tsc_khz },
-            (Some(Record { tsc_khz, .. }), Err(kvm)) => Self { kvm, tsc_khz },
-            (_, device) => {
-                let measurement = tsc::Measurement::start();
-                let examined = device.map(|device| watch::examine(&device));
-                let tsc_khz = measurement.and_then(tsc::Measurement::finish);
-                let record = Record { recipe: RECIPE, boot_id, tsc_khz, kvm: examined.as_ref().ok().cloned() };
-                keep(&path, &record);
-                Self { kvm: examined.unwrap_or_else(|verdict| verdict), tsc_khz }
-            }
+        if let Some(known) = known(run_root, device.as_ref().err()) {
+            return known;
         }
+        let measurement = tsc::Measurement::start();
+        let examined = device.map(|device| watch::examine(&device));
+        let tsc_khz = measurement.and_then(tsc::Measurement::finish);
+        let record = Record { recipe: RECIPE, boot_id: boot_id(), tsc_khz, kvm: examined.as_ref().ok().cloned() };
+        keep(&path(run_root), &record);
+        Self { kvm: examined.unwrap_or_else(|verdict| verdict), tsc_khz }
     }
+
+    /// The answers that are kept in `run_root`, if they are of this boot. Finds nothing out.
+    pub fn known(run_root: &Path) -> Option<Self> {
+        known(run_root, open().as_ref().err())
+    }
+}
+
+fn path(run_root: &Path) -> PathBuf {
+    run_root.join("accelerator.json")
+}
+
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
+
+/// What is kept, for a device that opened or did not, which is looked at each time.
+fn known(run_root: &Path, closed: Option<&Verdict>) -> Option<Accelerator> {
+    let record: Record = serde_json::from_slice(&fs::read(path(run_root)).ok()?).ok()?;
+    let boot_id = boot_id();
+    if record.recipe != RECIPE || record.boot_id != boot_id || boot_id.is_empty() {
+        return None;
+    }
+    let kvm = closed.cloned().or(record.kvm)?;
+    Some(Accelerator { kvm, tsc_khz: record.tsc_khz })
 }
 
 /// Opens the device, which only says that it is there.

@@ -33,15 +33,29 @@ impl Qemu {
     /// Finds it in the folders of `path` (as the variable `PATH` has them) and learns what it can do; that is kept in the folder
     /// `cache` for as long as its file stays the same.
     pub fn find(path: &str, cache: &Path) -> Result<Self, Error> {
-        let folders = path.split(':').filter(|folder| folder.starts_with('/'));
-        let found = folders.map(|folder| Path::new(folder).join(PROGRAM)).find_map(|file| file.canonicalize().ok());
-        let program = found.ok_or(Error::NoProgram { program: PROGRAM })?;
+        let program = locate(path)?;
         let facts = Facts::of(&program, cache)?;
+        Self::usable(program, facts)
+    }
+
+    /// The same without running it: `None` where what it can do is not in `cache`.
+    pub fn known(path: &str, cache: &Path) -> Result<Option<Self>, Error> {
+        let program = locate(path)?;
+        let facts = Facts::kept(&program, cache)?;
+        facts.map(|facts| Self::usable(program, facts)).transpose()
+    }
+
+    fn usable(program: PathBuf, facts: Facts) -> Result<Self, Error> {
         if facts.version < (7, 0, 0) {
             let (major, minor, micro) = facts.version;
             return Err(Error::TooOld { found: format!("{major}.{minor}.{micro}") });
         }
         Ok(Self { program, facts })
+    }
+
+    /// Its file.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// What it can do.
@@ -119,6 +133,12 @@ impl Hypervisor for Qemu {
         let (spec, root) = jail.spec(args)?;
         Ok(VmmPlan { spec, root, files: files.list, output, ends: Ends { channel, qmp, console } })
     }
+}
+
+fn locate(path: &str) -> Result<PathBuf, Error> {
+    let folders = path.split(':').filter(|folder| folder.starts_with('/'));
+    let found = folders.map(|folder| Path::new(folder).join(PROGRAM)).find_map(|file| file.canonicalize().ok());
+    found.ok_or(Error::NoProgram { program: PROGRAM })
 }
 
 /// The descriptors that the program will have, in order.

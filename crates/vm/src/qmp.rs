@@ -22,6 +22,8 @@ use serde_json::Value;
 
 /// Most bytes of one line. The answers to what Holm asks have hundreds.
 const MAX_LINE_BYTES: usize = 256 * 1024;
+/// How QEMU, in no language but its own, says that a file system is full (`strerror` of ENOSPC).
+const NO_SPACE: &str = "No space left on device";
 /// Most lines that wait to be looked at.
 const MAX_WAITING: usize = 1024;
 /// Most bytes read at once.
@@ -65,6 +67,11 @@ pub enum Event {
     Stop,
     /// It goes on.
     Resume,
+    /// A disk's file could not be read or written; the guest was told.
+    DiskFailed {
+        /// The host's file system is full.
+        no_space: bool,
+    },
 }
 
 /// A connection to QEMU's monitor.
@@ -205,6 +212,8 @@ impl Qmp {
                 Some("RESET") => Event::Reset,
                 Some("STOP") => Event::Stop,
                 Some("RESUME") => Event::Resume,
+                // Its field for that is there only where such an error would stop the machine.
+                Some("BLOCK_IO_ERROR") => Event::DiskFailed { no_space: line["data"]["reason"] == NO_SPACE },
                 _ => continue,
             };
             return Some(event);
@@ -239,6 +248,7 @@ mod tests {
         let (mut qmp, theirs) = qmp();
         let words = concat!(
             "{\"QMP\":{}}\r\n{\"event\":\"RESUME\"}\n{\"event\":\"NOVEL\"}\n{\"return\":{\"x\":7},\"id\":1}\n",
+            "{\"event\":\"BLOCK_IO_ERROR\",\"data\":{\"reason\":\"No space left on device\"}}\n",
             "{\"event\":\"SHUTDOWN\",\"data\":{\"guest\":true,\"reason\":\"guest-reset\"}}\n{\"error\":{\"desc\":\"no\"},\"id\":2}\n"
         );
         packet::send(theirs.as_fd(), words.as_bytes(), &[]).unwrap();
@@ -247,8 +257,11 @@ mod tests {
         let refused = qmp.execute("stop", None, &[theirs.as_fd()], limit).unwrap_err();
         assert_eq!(refused.to_string(), "cannot `stop`: QEMU says `no`");
         let events: Vec<Event> = std::iter::from_fn(|| qmp.next_event()).collect();
-        assert_eq!(events, [Event::Resume, Event::Shutdown("guest-reset".to_owned())]);
-        let Received::Packet(asked, _) = packet::receive(theirs.as_fd(), 1000).unwrap() else { panic!("no request") };
+        let full = Event::DiskFailed { no_space: true };
+        assert_eq!(events, [Event::Resume, full, Event::Shutdown("guest-reset".to_owned())]);
+        let Received::Packet(asked, _) = packet::receive_some(theirs.as_fd(), 1000).unwrap() else {
+            panic!("no request")
+        };
         assert!(asked.starts_with(b"{\"execute\":\"query-x\",\"id\":1}\n"));
     }
 

@@ -5,7 +5,18 @@
 mod both;
 #[path = "vm/attack.rs"]
 mod attack;
+#[path = "vm/crash.rs"]
+mod crash;
+#[path = "vm/hostile.rs"]
+mod hostile;
 #[path = "vm/machine_only.rs"]
 mod machine_only;
+#[path = "vm/many.rs"]
+mod many;
+#[path = "vm/network.rs"]
+mod network;
+mod probe;
+#[path = "vm/told.rs"]
+mod told;
 #[path = "vm/volumes.rs"]
 mod volumes;

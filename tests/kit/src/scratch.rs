@@ -199,7 +199,7 @@ impl Scratch {
     }
 
     /// Every process that has to do with these roots.
-    pub(crate) fn processes(&self) -> Vec<i32> {
+    pub fn processes(&self) -> Vec<i32> {
         let own = i32::try_from(std::process::id()).expect("a PID");
         let path = self.path().to_string_lossy().into_owned();
         let found = process::all().into_iter().filter(|pid| *pid != own);

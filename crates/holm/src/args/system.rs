@@ -12,6 +12,34 @@ pub struct Info {
     pub format: Option<String>,
 }
 
+/// Flags of `doctor`.
+#[derive(Args, Clone, Debug)]
+pub struct Doctor {
+    /// What must work: container, or vm.
+    #[arg(long, value_name = "KIND", value_parser = ["container", "vm"], hide_possible_values = true)]
+    pub isolation: Option<String>,
+    /// Form of the answer: table or json.
+    #[arg(short, long, value_name = "FORM", value_parser = ["table", "json"], hide_possible_values = true)]
+    pub output: Option<String>,
+}
+
+/// Flags of `compare`.
+#[derive(Args, Clone, Debug)]
+pub struct Compare {
+    /// How often everything is measured; medians are shown.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub runs: u16,
+    /// Form of the answer: table or json.
+    #[arg(short, long, value_name = "FORM", value_parser = ["table", "json"], hide_possible_values = true)]
+    pub output: Option<String>,
+    /// Image, by name or id.
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// A program to run both ways, with its arguments.
+    #[arg(value_name = "COMMAND", last = true)]
+    pub command: Vec<String>,
+}
+
 /// Flags of `version`.
 #[derive(Args, Clone, Debug)]
 pub struct Version {

@@ -61,6 +61,8 @@ pub enum Command {
     ContainerPrune(lifecycle::Prune),
     Events(container::Events),
     Info(system::Info),
+    Doctor(system::Doctor),
+    Compare(system::Compare),
     Version(system::Version),
     SystemDf(system::SystemDf),
     SystemPrune(system::SystemPrune),

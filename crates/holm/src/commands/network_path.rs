@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use holm_network::path::{Kind, Life, Member, Origin, Question, Target, Unasked};
+use holm_network::path::{Kind, Life, Member, Origin, Question, Target};
 use holm_network::{Networks, Roots};
 use holm_pod::{Container, Engine};
 use holm_spec::container::NetworkMode;
@@ -26,7 +26,7 @@ pub fn path(context: &Context, flags: &NetworkPath) -> Outcome {
     let roots = engine.roots();
     let networks = Networks::new(Roots { data: roots.data.clone(), run: roots.run.clone() });
     let report =
-        networks.path(&question, &Unasked).map_err(|e| Failure { hint: e.hint(), ..Failure::from_error(&e) })?;
+        networks.path(&question, &engine).map_err(|e| Failure { hint: e.hint(), ..Failure::from_error(&e) })?;
     let json = |e: serde_json::Error| Failure::because("cannot write JSON", &e);
     match flags.output.as_deref() {
         Some("json") => output::line(&serde_json::to_string_pretty(&report).map_err(json)?)?,
@@ -151,7 +151,7 @@ fn member(all: &[Container], one: &Container) -> Member {
         owner: owner.spec.id.clone(),
         name: one.spec.name.to_string(),
         pid,
-        machine: false,
+        machine: one.spec.sandbox.isolation.machine().is_some(),
         life,
         on_host: owner.spec.sandbox.network == NetworkMode::Host,
         networks,

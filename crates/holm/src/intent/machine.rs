@@ -51,7 +51,8 @@ fn alone(flags: &MachineFlags) -> Result<(), Failure> {
     }
 }
 
-fn accelerator(text: Option<&str>) -> Result<AcceleratorChoice, Failure> {
+/// `--accel`, or the setting.
+pub fn accelerator(text: Option<&str>) -> Result<AcceleratorChoice, Failure> {
     match text {
         None | Some("auto") => Ok(AcceleratorChoice::Auto),
         Some("kvm") => Ok(AcceleratorChoice::Kvm),

@@ -1,40 +1,13 @@
-//! Who listens in a network namespace, read from the kernel's own tables of sockets.
-//!
-//! *Source*: proc_pid_net(5), net/tcp_states.h.
+//! Whether somebody listens at the end of the way.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
+
+use holm_sys::listener::{self, Listener};
 
 use super::Member;
 use super::machine::Machines;
 use super::probe::Kind;
 use super::report::{Hop, Place};
-
-/// Most bytes of a table that are read.
-const TABLE_MAX: u64 = 4 << 20;
-
-/// One socket that takes connections or datagrams of everybody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Listener {
-    pub tcp: bool,
-    pub at: SocketAddr,
-}
-
-/// Lists the sockets of a process's network namespace; of this process's where there is none.
-fn gather(pid: Option<i32>) -> Vec<Listener> {
-    use std::io::Read;
-    let folder = pid.map_or_else(|| "/proc/thread-self/net".to_owned(), |pid| format!("/proc/{pid}/net"));
-    let mut all = Vec::new();
-    for (name, tcp) in [("tcp", true), ("tcp6", true), ("udp", false), ("udp6", false)] {
-        let Ok(file) = std::fs::File::open(format!("{folder}/{name}")) else { continue };
-        let mut text = String::new();
-        if file.take(TABLE_MAX).read_to_string(&mut text).is_ok() {
-            all.extend(parse(&text, tcp));
-        }
-    }
-    all.sort_unstable();
-    all.dedup();
-    all
-}
 
 /// Looks whether somebody listens with a member, or with the host where there is none.
 pub(super) fn look(machines: &dyn Machines, member: Option<&Member>, kind: Kind, to: IpAddr, from: &str) -> Hop {
@@ -49,40 +22,9 @@ pub(super) fn look(machines: &dyn Machines, member: Option<&Member>, kind: Kind,
             }
         },
         Some(member) if member.machine => Vec::new(),
-        other => gather(other.and_then(|m| m.pid)),
+        other => listener::list(other.and_then(|m| m.pid)),
     };
     judge(&all, kind, to, name, from)
-}
-
-/// Reads a table: the second column is the socket's own end, the fourth its state.
-fn parse(text: &str, tcp: bool) -> Vec<Listener> {
-    // TCP_LISTEN; of UDP sockets those without a peer are TCP_CLOSE.
-    let wanted = if tcp { "0A" } else { "07" };
-    let one = |line: &str| {
-        let mut columns = line.split_ascii_whitespace().skip(1);
-        let (own, _, state) = (columns.next()?, columns.next()?, columns.next()?);
-        (state == wanted).then(|| end(own)).flatten().map(|at| Listener { tcp, at })
-    };
-    text.lines().skip(1).filter_map(one).collect()
-}
-
-/// `0100007F:1F90`: words in the machine's order, then the port.
-fn end(text: &str) -> Option<SocketAddr> {
-    let (address, port) = text.split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let word = |at: usize| Some(u32::from_str_radix(address.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
-    let ip: IpAddr = match address.len() {
-        8 => Ipv4Addr::from(word(0)?).into(),
-        32 => {
-            let mut bytes = [0; 16];
-            for (part, chunk) in bytes.chunks_mut(4).enumerate() {
-                chunk.copy_from_slice(&word(part * 8)?);
-            }
-            Ipv6Addr::from(bytes).to_canonical()
-        }
-        _ => return None,
-    };
-    Some(SocketAddr::new(ip, port))
 }
 
 /// Whether a socket takes what comes to this address. One on `[::]` takes IPv4 too, unless it asked not to.
@@ -142,6 +84,8 @@ fn judge(all: &[Listener], kind: Kind, to: IpAddr, container: Option<&str>, from
 
 #[cfg(test)]
 mod tests {
+    use holm_sys::listener::parse;
+
     use super::*;
 
     const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n   \
@@ -150,15 +94,6 @@ mod tests {
         2: nonsense\n";
     const TCP6: &str = "head\n 0: 00000000000000000000000000000000:1F90 00000000000000000000000000000000:0000 0A 0 0\n \
         1: 00000000000000000000000001000000:0035 00000000000000000000000000000000:0000 0A 0 0\n";
-
-    #[test]
-    fn tables_are_read() {
-        let of = |text: &str, at: usize| parse(text, true).get(at).map(|l| l.at.to_string());
-        assert_eq!(of(TCP, 0).as_deref(), Some("127.0.0.1:6379"));
-        assert_eq!(of(TCP, 1), None);
-        assert_eq!(of(TCP6, 0).as_deref(), Some("[::]:8080"));
-        assert_eq!(of(TCP6, 1).as_deref(), Some("[::1]:53"));
-    }
 
     #[test]
     fn the_reason_says_what_is_listened_on() {

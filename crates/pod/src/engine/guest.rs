@@ -39,7 +39,7 @@ impl Engine {
         self.told_by_guest(verb, id, &connection)
     }
 
-    fn send_to_guest(
+    pub(super) fn send_to_guest(
         &self,
         verb: &'static str,
         id: &ContainerId,
@@ -52,7 +52,12 @@ impl Engine {
         Ok(connection)
     }
 
-    fn told_by_guest(&self, verb: &'static str, id: &ContainerId, connection: &Connection) -> Result<ToHost, Error> {
+    pub(super) fn told_by_guest(
+        &self,
+        verb: &'static str,
+        id: &ContainerId,
+        connection: &Connection,
+    ) -> Result<ToHost, Error> {
         let name = || id.short().to_owned();
         match connection.receive()? {
             Some((Reply::Guest { tell }, _)) => Ok(*tell),

@@ -154,6 +154,7 @@ impl Engine {
         }
         match self.supervisor(id)? {
             Some(connection) => {
+                self.refuse_machine(id)?;
                 drop(hold);
                 let request = Request::Connect { attachment: Box::new(attachment) };
                 self.told("connect to the network", id, connection.ask("change the networks", &name, &request, &[])?)?;
@@ -187,6 +188,7 @@ impl Engine {
         }
         match self.supervisor(id)? {
             Some(connection) => {
+                self.refuse_machine(id)?;
                 let request = Request::Disconnect { network: name };
                 let reply = connection.ask("change the networks", &container, &request, &[])?;
                 self.told("disconnect from the network", id, reply)?;
@@ -195,6 +197,16 @@ impl Engine {
         }
         if let Ok(network) = &found {
             event::emit(&self.roots.run, &[event_of("disconnect", network).with("container", id.as_str())]);
+        }
+        Ok(())
+    }
+
+    /// A running machine's links stay those that it was started with.
+    fn refuse_machine(&self, id: &ContainerId) -> Result<(), Error> {
+        let record = self.roots.read_record(id)?;
+        let live = self.roots.read_state(id).is_ok_and(|state| state.status.is_live());
+        if live && record.spec.sandbox.isolation.machine().is_some() {
+            return Err(Error::MachineRuns(record.spec.name.to_string()));
         }
         Ok(())
     }

@@ -39,9 +39,6 @@ impl Supervisor {
     }
 
     fn emit_end(&self, code: i32) {
-        if self.state.oom_killed {
-            self.emit("oom", &[]);
-        }
         self.emit("die", &[("exitCode", code.to_string())]);
     }
 
@@ -132,20 +129,22 @@ impl Supervisor {
         }
     }
 
-    /// Lets go of the container's kernel objects; whether the kernel killed something in it for memory.
+    /// Lets go of the container's kernel objects; whether the kernel killed something in it for memory, which is told once.
     fn release(&mut self, running: Running) -> bool {
         let Running { inside, cgroup, pump, .. } = running;
-        let in_guest = match &inside {
-            Inside::Machine(guest) => guest.saw_oom(),
-            Inside::Shared { .. } => false,
+        let (in_guest, told) = match &inside {
+            Inside::Machine(guest) => (guest.saw_oom(), guest.has_told_oom()),
+            Inside::Shared { .. } => (false, false),
         };
         drop((inside, pump));
         self.release_networks();
-        let Some(group) = cgroup else { return in_guest };
         // The group counts its own dead, whether its limit, one above it or the whole machine ran out.
-        let oom = in_guest || group.oom_kills().unwrap_or(0) > 0;
+        let oom = in_guest || cgroup.as_ref().is_some_and(|group| group.oom_kills().unwrap_or(0) > 0);
         // A group that cannot be removed now is found again by its path when the container is removed.
-        let _ = group.remove();
+        let _ = cgroup.map(|group| group.remove());
+        if oom && !told {
+            self.emit("oom", &[]);
+        }
         oom
     }
 

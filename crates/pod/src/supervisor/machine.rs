@@ -48,13 +48,14 @@ pub(super) struct Guest {
     pending: BTreeMap<u32, Pending>,
     next: u32,
     oom: bool,
+    oom_told: bool,
     /// Why the machine ended, where it did so by itself.
     lost: Option<String>,
 }
 
 impl Guest {
     fn new(attendant: Child, control: OwnedFd) -> Self {
-        Self { attendant, control, pending: BTreeMap::new(), next: 0, oom: false, lost: None }
+        Self { attendant, control, pending: BTreeMap::new(), next: 0, oom: false, oom_told: false, lost: None }
     }
 
     pub(super) fn pid(&self) -> i32 {
@@ -72,6 +73,11 @@ impl Guest {
     /// Whether the guest's kernel killed something in the container for memory.
     pub(super) fn saw_oom(&self) -> bool {
         self.oom
+    }
+
+    /// Whether an event has told so.
+    pub(super) fn has_told_oom(&self) -> bool {
+        self.oom_told
     }
 
     fn number(&mut self) -> u32 {
@@ -232,6 +238,12 @@ impl Supervisor {
         let told = match message {
             FromMonitor::Guest(told) => told,
             FromMonitor::Booted { .. } => return,
+            FromMonitor::Trouble { reason } => {
+                // The record may be what there is no room for; the history of events is elsewhere.
+                self.emit("io_error", &[("reason", reason.clone())]);
+                self.state.error = reason;
+                return self.save();
+            }
             FromMonitor::Lost { reason, console } => {
                 if let Some(guest) = self.guest_mut() {
                     guest.lost = Some(lost_text(&reason, &console));
@@ -243,7 +255,7 @@ impl Supervisor {
             ToHost::Exited { process, code, oom } => self.guest_task_ended(process, code, oom),
             ToHost::OutOfMemory => {
                 if let Some(guest) = self.guest_mut() {
-                    guest.oom = true;
+                    (guest.oom, guest.oom_told) = (true, true);
                 }
                 self.emit("oom", &[]);
             }

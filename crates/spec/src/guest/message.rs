@@ -356,7 +356,8 @@ pub enum ToHost {
     Sockets {
         /// Number of the request.
         id: u32,
-        /// TCP sockets that listen and UDP sockets without a peer, as `/proc/net` of the guest has them.
+        /// TCP sockets that listen and UDP sockets without a peer, as `/proc/net` of the guest has them; at most
+        /// [`super::MAX_SOCKETS`].
         sockets: Vec<Listening>,
     },
     /// What came of a probe.

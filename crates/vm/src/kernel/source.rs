@@ -55,6 +55,18 @@ impl KernelSource {
         Ok(found)
     }
 
+    /// The release by the names of files and folders, without reading any.
+    pub fn release(&self) -> String {
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match &self.modules {
+            Some(folder) => name(folder),
+            None => {
+                let file = name(&self.kernel);
+                file.strip_prefix("vmlinuz-").map(str::to_owned).unwrap_or(file)
+            }
+        }
+    }
+
     fn installed(root: &Path, running: &str) -> Result<Self, Error> {
         let here = Self::of_release(root, running).filter(|found| found.modules.is_some());
         let newest =

@@ -2,7 +2,7 @@
 //!
 //! Owns no order of messages; that is `mux`.
 
-use holm_spec::guest::ToHost;
+use holm_spec::guest::{MAX_SOCKETS, Probed, ToHost};
 
 use super::mux::Breach;
 
@@ -36,6 +36,16 @@ pub(super) fn message(message: ToHost) -> Result<ToHost, Breach> {
         }
         ToHost::Stats { ref stats, .. } if stats.links.len() > MAX_LINKS => {
             return Err(Breach::Value("more links than a machine has"));
+        }
+        ToHost::Sockets { ref sockets, .. } if sockets.len() > MAX_SOCKETS => {
+            return Err(Breach::Value("more sockets than it may list"));
+        }
+        ToHost::Probed { outcome: Probed::Answered(ns) | Probed::Silence(ns), .. } if ns > MAX_UPTIME_NS => {
+            return Err(Breach::Value("a time that cannot be"));
+        }
+        // The largest error number of the kernel's. Source: linux/err.h.
+        ToHost::Probed { outcome: Probed::Refused(errno), .. } if !(1..4096).contains(&errno) => {
+            return Err(Breach::Value("an error number that cannot be"));
         }
         other => other,
     })

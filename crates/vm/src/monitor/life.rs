@@ -82,6 +82,8 @@ pub(super) struct Life {
     ping: Option<(u32, Duration)>,
     next_own: u32,
     paused: bool,
+    /// The supervisor was told that a disk failed.
+    disk_failed: bool,
     /// Why the machine ended, as the hypervisor says.
     end: Option<String>,
     /// Requests whose failure ends the machine.
@@ -127,6 +129,7 @@ impl Life {
             ping: None,
             next_own: OWN_REQUESTS,
             paused: false,
+            disk_failed: false,
             end: None,
             vital: BTreeSet::new(),
             masters: BTreeMap::new(),

@@ -41,6 +41,11 @@ pub enum FromMonitor {
     },
     /// What the agent says: an answer, or of its own accord.
     Guest(ToHost),
+    /// Something is wrong that the machine may live with: its guest was told too. Said once.
+    Trouble {
+        /// What.
+        reason: String,
+    },
     /// The machine is lost, and the monitor ends.
     Lost {
         /// Why.

@@ -151,7 +151,9 @@ impl Line<'_> {
         }
         let top = format!("driver=raw,node-name=disk{n},file={below},read-only={read_only},discard=unmap");
         self.option("-blockdev", top);
-        self.device("virtio-blk", &format!(",drive=disk{n},serial={}", disk.serial));
+        // The guest is told of what the host cannot do, such as to find room. By default it would stand still, for nobody to see.
+        let errors = "werror=report,rerror=report";
+        self.device("virtio-blk", &format!(",drive=disk{n},serial={},{errors}", disk.serial));
     }
 
     fn memory(&mut self, origin: Origin, mib: u64, shared: bool) {

@@ -3,7 +3,7 @@
 //! Owns the one run of it outside a machine: no machine in it, no devices, no configuration of the host's.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -39,16 +39,24 @@ pub struct Facts {
 impl Facts {
     /// Those of a program, from the cache where its file is still the same. A cache that cannot be written costs time alone.
     pub(super) fn of(program: &Path, cache: &Path) -> Result<Self, Error> {
-        let identity = identity(program)?;
-        let file = cache.join(CACHE);
-        let kept = fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
-        if let Some(kept) = kept.filter(|kept| kept.identity == identity) {
+        if let Some(kept) = Self::kept(program, cache)? {
             return Ok(kept);
         }
-        let facts = ask(program, identity)?;
-        let new = cache.join(format!(".{CACHE}.{}", std::process::id()));
-        let _ = serde_json::to_vec(&facts).map(|bytes| fs::write(&new, bytes).and_then(|()| fs::rename(&new, &file)));
+        let facts = ask(program, identity(program)?)?;
+        let (file, new) = (cache.join(CACHE), cache.join(format!(".{CACHE}.{}", std::process::id())));
+        let write = |bytes: Vec<u8>| {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(cache)?;
+            fs::write(&new, bytes).and_then(|()| fs::rename(&new, &file))
+        };
+        let _ = serde_json::to_vec(&facts).map(write);
         Ok(facts)
+    }
+
+    /// Those of a program that the cache has, if its file is still the same.
+    pub(super) fn kept(program: &Path, cache: &Path) -> Result<Option<Self>, Error> {
+        let identity = identity(program)?;
+        let kept = fs::read(cache.join(CACHE)).ok().and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
+        Ok(kept.filter(|kept| kept.identity == identity))
     }
 
     /// Whether it has a device.

@@ -44,8 +44,12 @@ impl Boot {
 
 fn qemu() -> Qemu {
     let all = ["microvm", "q35"].map(str::to_owned).to_vec();
-    let facts =
-        Facts { identity: String::new(), version: (7, 2, 0), machines: all, devices: vec!["pvpanic".to_owned()] };
+    let facts = Facts {
+        identity: String::new(),
+        version: (7, 2, 0),
+        machines: all,
+        devices: vec!["pvpanic".to_owned(), "vhost-user-fs-device".to_owned(), "vhost-user-fs-pci".to_owned()],
+    };
     Qemu { program: "/usr/bin/qemu-system-x86_64".into(), facts }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use holm_kit::{BUSYBOX, Isolation, Leaks, Scratch, wait_until};
+use holm_kit::{BUSYBOX, Entry, Image, Isolation, Layer, Leaks, Scratch, Tar, busybox_layer, wait_until};
 
 #[test]
 fn kernel_is_its_own_and_told() {
@@ -16,6 +16,19 @@ fn kernel_is_its_own_and_told() {
     assert_eq!(scratch.inspect("box", "{{.HostConfig.Isolation}}"), "vm");
     scratch.holm(["rm", "-f", "box"]).ok();
     leaks.assert_none();
+}
+
+#[test]
+fn each_image_has_a_root_of_its_own() {
+    let scratch = Scratch::isolated(Isolation::Vm);
+    // As many layers each, with another content.
+    for name in ["one", "two"] {
+        let marked = Layer::gzip(&Tar::new().with_all([Entry::file("marked", name.as_bytes())]).finish());
+        let layout = scratch.make_folder(name);
+        Image::new([busybox_layer(), marked]).write_layout(&layout, &format!("localhost/{name}:1"));
+        scratch.holm(["load", "-q", "-i"]).arg(&layout).ok();
+        scratch.run(["--rm", &format!("localhost/{name}:1"), "cat", "/marked"]).ok().says(name);
+    }
 }
 
 #[test]

@@ -231,6 +231,22 @@ const INFO: Entry = row!(
     "Show the machine, the store and every setting",
     "holm info\nholm info -f '{{.Driver}} {{.CgroupVersion}}'"
 );
+const DOCTOR: Entry = row!(
+    "doctor",
+    [],
+    System,
+    Doctor(system::Doctor),
+    "Check what this host has for containers and virtual machines",
+    "holm doctor\nholm doctor --isolation vm -o json"
+);
+const COMPARE: Entry = row!(
+    "compare",
+    [],
+    System,
+    Compare(system::Compare),
+    "Measure an image as a container and as a virtual machine",
+    "holm compare debian\nholm compare --runs 5 debian -- sort /etc/services"
+);
 const VERSION: Entry = row!(
     "version",
     [],
@@ -408,6 +424,8 @@ static ENTRIES: &[Entry] = &[
     LOGOUT,
     EVENTS,
     INFO,
+    DOCTOR,
+    COMPARE,
     VERSION,
     CNI,
     COMPLETIONS,

@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use holm_pod::Container;
+use holm_pod::host::{self, Depth, Lack};
 use holm_spec::state::Status;
 use serde_json::{Value, json};
 
 use super::print_template;
 use crate::args::system::Info;
 use crate::commands::context::Context;
-use crate::commands::{Outcome, stats};
+use crate::commands::{Outcome, doctor, stats};
 use crate::error::Failure;
 use crate::format::network::driver;
 use crate::format::quantity;
@@ -87,7 +88,29 @@ fn document(context: &Context) -> Result<Value, Failure> {
         "NCPU": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         "MemTotal": stats::host_memory_bytes(),
         "SecurityOptions": security_options(),
+        "VirtualMachines": machines(context)?,
         "Settings": settings,
+    }))
+}
+
+/// What virtual machines would be here, as far as it is known without trying: this must cost next to nothing.
+fn machines(context: &Context) -> Result<Value, Failure> {
+    let question = doctor::question(&context.settings, Depth::Known)?;
+    let found = host::look(&context.roots(), question);
+    let mut missing = Vec::new();
+    let mut lacks =
+        |what: &str, lack: Lack| missing.push(json!({"What": what, "Why": lack.message, "Hint": lack.hint}));
+    let hypervisor = found.hypervisor.map_err(|lack| lacks("Hypervisor", lack)).ok();
+    let accelerator = found.accelerator.map_err(|lack| lacks("Accelerator", lack)).ok();
+    let kernel = found.kernel.map_err(|lack| lacks("Kernel", lack)).ok();
+    Ok(json!({
+        "Hypervisor": hypervisor.map(|found| found.name),
+        "Accelerator": accelerator.as_ref().map(|found| found.name),
+        "Emulated": accelerator.as_ref().map(|found| found.emulated),
+        "Reason": accelerator.map(|found| found.reason),
+        "Kernel": kernel.as_ref().map(|found| found.release.clone()),
+        "KernelPath": kernel.map(|found| found.path.display().to_string()),
+        "Missing": missing,
     }))
 }
 
@@ -119,6 +142,26 @@ fn security_options() -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(there, name)| there.then_some(name))
     .collect()
+}
+
+fn machine_text(out: &mut String, machines: &Value) {
+    let part = |name: &str| crate::error::printable(machines[name].as_str().unwrap_or_default());
+    let _ = writeln!(out, "Virtual machines:");
+    if machines["Hypervisor"].is_string() {
+        let _ = writeln!(out, " Hypervisor: {}", part("Hypervisor"));
+    }
+    if machines["Accelerator"].is_string() {
+        let emulated = if machines["Emulated"] == true { ", emulated: " } else { "" };
+        let _ = writeln!(out, " Accelerator: {}{emulated}{}", part("Accelerator"), part("Reason"));
+    }
+    if machines["Kernel"].is_string() {
+        let _ = writeln!(out, " Kernel: {} ({})", part("Kernel"), part("KernelPath"));
+    }
+    for lack in machines["Missing"].as_array().into_iter().flatten() {
+        let part = |name: &str| crate::error::printable(lack[name].as_str().unwrap_or_default());
+        let hint = if lack["Hint"].is_string() { format!(": {}", part("Hint")) } else { String::new() };
+        let _ = writeln!(out, " {}: {}{hint}", part("What"), part("Why"));
+    }
 }
 
 fn text(value: &Value) -> String {
@@ -153,6 +196,7 @@ fn text(value: &Value) -> String {
         "Security: {}",
         options.iter().map(|o| o.trim_start_matches("name=")).collect::<Vec<_>>().join(" ")
     );
+    machine_text(&mut out, &value["VirtualMachines"]);
     let on = |name: &str| if value[name] == true { "on" } else { "off" };
     let _ = writeln!(out, "Forwarding: IPv4 {}, IPv6 {}", on("IPv4Forwarding"), on("IPv6Forwarding"));
     let _ = writeln!(out, "Networks:");

@@ -212,7 +212,8 @@ impl Supervisor {
                     resumed.inspect(|kept| kept.discard());
                     return Err(self.failed(lost_text(&reason, &console), 125));
                 }
-                Received::Packet(FromMonitor::Guest(_), _) => {}
+                // A disk that cannot be written now cannot be either when the container runs, and it is said then.
+                Received::Packet(FromMonitor::Guest(_) | FromMonitor::Trouble { .. }, _) => {}
                 Received::Closed | Received::Nothing => {
                     return Err(self.failed("what attends its virtual machine ended".to_owned(), 125));
                 }

@@ -75,10 +75,7 @@ impl Supervisor {
     fn refuse_machine(&self) -> Result<(), Error> {
         match self.running.as_ref().and_then(super::super::Running::guest) {
             None => Ok(()),
-            Some(_) => {
-                let what = format!("the networks of `{}`", self.record.spec.name);
-                Err(Error::invalid(what, "nothing can be plugged into a running virtual machine: stop it first"))
-            }
+            Some(_) => Err(Error::MachineRuns(self.record.spec.name.to_string())),
         }
     }
 

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::Life;
 use crate::monitor::DIED;
+use crate::monitor::wire::FromMonitor;
 use crate::qmp::Event;
 
 /// Most bytes read of the channel at once.
@@ -37,7 +38,16 @@ impl Life {
                 Event::Shutdown(reason) if self.end.is_none() => self.end = Some(end_text(&reason)),
                 Event::Stop => self.paused = true,
                 Event::Resume => self.paused = false,
-                Event::Shutdown(_) | Event::Reset => {}
+                Event::DiskFailed { no_space } if !self.disk_failed => {
+                    self.disk_failed = true;
+                    let reason = if no_space {
+                        "the file system that the container's disk is on is full"
+                    } else {
+                        "the host cannot read or write the container's disk"
+                    };
+                    self.waiting.push_back((FromMonitor::Trouble { reason: reason.to_owned() }, None));
+                }
+                Event::Shutdown(_) | Event::Reset | Event::DiskFailed { .. } => {}
             }
         }
         if broken {

@@ -1,6 +1,6 @@
 //! What a guest may do, and every way in which it may not.
 
-use holm_spec::guest::{Exec, INITIAL_CREDIT, MAX_DATA_BYTES, Run};
+use holm_spec::guest::{Exec, INITIAL_CREDIT, Listening, MAX_DATA_BYTES, MAX_SOCKETS, Probe, ProbeKind, Probed, Run};
 use holm_spec::oci::runtime::Process as OciProcess;
 
 use super::*;
@@ -149,6 +149,23 @@ fn a_guest_that_breaks_the_order_is_found_out() {
         mux.ask(&ToGuest::Processes { id: 3 }).unwrap();
         tell(mux, &ToHost::Stats { id: 3, stats: holm_spec::guest::Stats::default() })
     });
+    check("more sockets than it may list", Breach::Value("more sockets than it may list"), |mux| {
+        mux.ask(&ToGuest::Sockets { id: 3 }).unwrap();
+        let one = Listening { tcp: true, at: "[::]:80".parse().unwrap() };
+        tell(mux, &ToHost::Sockets { id: 3, sockets: vec![one; MAX_SOCKETS + 1] })
+    });
+    for (what, outcome) in [
+        ("an error number that cannot be", Probed::Refused(0)),
+        ("an error number that cannot be", Probed::Refused(4096)),
+        ("a time that cannot be", Probed::Answered(u64::MAX)),
+        ("a time that cannot be", Probed::Silence(u64::MAX)),
+    ] {
+        let mut mux = Mux::new(true);
+        let to = "10.5.0.1".parse().unwrap();
+        let probe = Probe { kind: ProbeKind::Echo, to, number: 1, timeout_ms: 1 };
+        mux.ask(&ToGuest::Probe { id: 3, probe }).unwrap();
+        assert_eq!(tell(&mut mux, &ToHost::Probed { id: 3, outcome }), Err(Breach::Value(what)));
+    }
     check("an exit code that cannot be", Breach::Value("an exit code that cannot be"), |mux| {
         tell(mux, &ToHost::Exited { process: 1, code: 256, oom: false })
     });
