@@ -8,7 +8,7 @@ purpose=${1:-build}
 build=(gcc make pkg-config curl ca-certificates)
 test=(busybox-static debootstrap lz4 skopeo podman runc crun docker-registry apache2-utils redis-tools redis-server
     nginx-light openssl zstd xz-utils strace umoci gzip util-linux iproute2 procps nftables iptables dnsutils
-    dnsmasq-base iperf3 iputils-ping socat e2fsprogs erofs-utils qemu-system-x86 qemu-utils genisoimage
+    dnsmasq-base iperf3 iputils-ping socat e2fsprogs erofs-utils qemu-system-x86 ovmf qemu-utils genisoimage
     containernetworking-plugins)
 bench=(docker.io containerd conmon hyperfine dnsperf)
 

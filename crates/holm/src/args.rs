@@ -11,6 +11,7 @@ pub mod network;
 pub mod network_path;
 pub mod system;
 mod table;
+pub mod vm;
 pub mod volume;
 
 use std::ffi::OsString;

@@ -25,6 +25,7 @@ mod registry;
 mod stats;
 mod system;
 mod transfer;
+mod vm;
 mod volume;
 
 use std::ffi::OsString;
@@ -144,6 +145,16 @@ fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::NetworkRepair(_) => port::repair(context),
         Command::Port(flags) => port::port(context, &flags),
         Command::NetworkPath(flags) => network_path::path(context, &flags),
+        Command::VmCreate(flags) => vm::create(context, &flags),
+        Command::VmStart(flags) => vm::start(context, &flags),
+        Command::VmStop(flags) => vm::stop(context, &flags),
+        Command::VmConsole(flags) => vm::console::console(context, &flags),
+        Command::VmExec(flags) => vm::exec(context, &flags),
+        Command::VmSnapshot(flags) => vm::snapshot(context, &flags),
+        Command::VmRestore(flags) => vm::restore(context, &flags),
+        Command::VmRemove(flags) => vm::remove(context, &flags),
+        Command::VmList(flags) => vm::list(context, &flags),
+        Command::VmInspect(flags) => inspect::vm(context, &flags),
         Command::Pull(flags) => registry::pull(context, &flags),
         Command::Push(flags) => registry::push(context, &flags),
         Command::Login(flags) => registry::login(&flags),

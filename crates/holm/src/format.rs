@@ -11,6 +11,7 @@ pub mod quantity;
 pub mod table;
 pub mod template;
 pub mod time;
+pub mod vm;
 
 use serde::Serialize;
 

@@ -388,7 +388,34 @@ fn namespaces_and_network() {
     refused("--add-host|db|a", "--add-host", "NAME:ADDRESS");
     refused("--sysctl|nope|a", "--sysctl", "KEY=VALUE");
     refused("--cgroup-parent|../x|a", "--cgroup-parent", "below");
-    refused("--isolation|vm|a", "--isolation", "virtual machines");
+    refused("--isolation|zone|a", "--isolation", "no such kind");
+}
+
+#[test]
+fn isolation() {
+    check("a", &[("/sandbox/isolation/kind", json!("container"))]);
+    check(
+        "--isolation|vm|--kernel|/boot/k|--accel|tcg|--machine|q35|--no-template|a",
+        &[(
+            "/sandbox/isolation",
+            json!({"kind": "vm", "machine":
+                {"kernel": "/boot/k", "accelerator": "tcg", "profile": "q35", "template": false}}),
+        )],
+    );
+    refused("--kernel|/boot/k|a", "--kernel", "without --isolation vm");
+    refused("--isolation|vm|--accel|xen|a", "--accel", "no such accelerator");
+    refused("--isolation|vm|--machine|pc|a", "--machine", "no such kind");
+    for (flags, flag) in [
+        ("--network|host", "--network host"),
+        ("--network|container:db", "a joined network"),
+        ("--network|cni:x", "a CNI network"),
+        ("--pid|host", "--pid"),
+        ("--ipc|host", "--ipc"),
+        ("--uts|host", "--uts"),
+        ("--device|/dev/null", "--device"),
+    ] {
+        refused(&format!("--isolation|vm|{flags}|a"), flag, "with --isolation vm");
+    }
 }
 
 #[test]

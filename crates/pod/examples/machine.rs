@@ -12,7 +12,8 @@ use std::time::Duration;
 use holm_container::rootfs::Rootfs;
 use holm_container::{Create, Init, Stdio};
 use holm_spec::guest::{ToGuest, ToHost};
-use holm_vm::machine::{Accelerator, DiskFile, HostUser, Hypervisor, Machine, Origin, Profile, VmmPlan};
+use holm_vm::disk::image::Format;
+use holm_vm::machine::{Accelerator, Boot, DiskFile, HostUser, Hypervisor, Machine, Origin, Profile, VmmPlan};
 use holm_vm::monitor::{self, FromMonitor, MonitorParts, Patience, wire};
 use holm_vm::qemu::Qemu;
 use holm_vm::qmp::Qmp;
@@ -30,8 +31,7 @@ fn main() {
     };
     let (disks, requests): (Vec<_>, Vec<_>) = requests.iter().partition(|word| word.contains('='));
     let machine = |origin| Machine {
-        kernel: PathBuf::from(kernel),
-        initramfs: PathBuf::from(initramfs),
+        boot: Boot::Direct { kernel: PathBuf::from(kernel), initramfs: PathBuf::from(initramfs) },
         accelerator: Accelerator::Tcg { tsc_khz: khz.parse().expect("a number") },
         profile: if profile == "q35" { Profile::Q35 } else { Profile::Microvm },
         cpus: 1,
@@ -81,7 +81,7 @@ fn main() {
 
 fn disk((serial, path): (&str, &str)) -> DiskFile {
     let file = std::fs::File::open(path).expect("open the disk");
-    DiskFile { file: file.into(), read_only: true, serial: serial.to_owned(), throttle: None }
+    DiskFile { file: file.into(), read_only: true, format: Format::Raw, serial: serial.to_owned(), throttle: None }
 }
 
 fn start(plan: &mut VmmPlan, root: &Path) -> Init {

@@ -21,6 +21,7 @@ use holm_spec::ContainerId;
 
 pub(crate) use list::ids;
 pub(crate) use network::event_of;
+pub(crate) use start::{connect, reach};
 
 use crate::layout::{FolderLock, Record};
 use crate::{Error, Event, EventQuery, Roots, event};

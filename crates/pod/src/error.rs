@@ -59,6 +59,21 @@ pub enum Error {
     /// Its virtual machine runs, and nothing can be plugged into it or taken out.
     #[error("cannot change the networks of container `{0}`: the links of a running virtual machine stay as they are")]
     MachineRuns(String),
+    /// No whole machine has that name.
+    #[error("cannot find machine `{0}`")]
+    NoSuchVm(String),
+    /// Something about a whole machine did not work.
+    #[error("cannot {verb} machine `{name}`: {message}")]
+    Vm {
+        /// What was asked.
+        verb: &'static str,
+        /// The machine.
+        name: String,
+        /// What stands against it.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
     /// The supervisor refused a request.
     #[error("cannot {verb} {} container `{name}`: {message}", preposition(verb))]
     Refused {
@@ -143,10 +158,11 @@ impl Error {
     /// What to do about it, when there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Start { hint, .. } | Self::Machine { hint, .. } => hint.clone(),
+            Self::Start { hint, .. } | Self::Machine { hint, .. } | Self::Vm { hint, .. } => hint.clone(),
             Self::Network(error) => error.hint(),
             Self::NoSuchNetwork(name) => Some(format!("holm network create {name}")),
             Self::MachineRuns(name) => Some(format!("holm stop {name}, change them, then holm start {name}")),
+            Self::NoSuchVm(_) => Some("`holm vm ls` lists what is there".to_owned()),
             Self::NameTaken { name, .. } => Some(format!("holm rm {name}, or choose another --name")),
             Self::WrongState { verb: "remove", name, .. } => Some(format!("holm rm -f {name}")),
             _ => None,

@@ -21,6 +21,7 @@ mod plan;
 mod removal;
 mod supervisor;
 mod tree;
+mod vm;
 mod volume;
 mod wire;
 
@@ -28,4 +29,6 @@ pub use connection::Connection;
 pub use engine::{Engine, new_id};
 pub use error::Error;
 pub use holm_container::cgroup::Driver as CgroupDriver;
+pub use holm_vm::guest_agent::MAX_INPUT_BYTES as VM_INPUT_MAX_BYTES;
 pub use model::*;
+pub use vm::{Vm, VmConsole, VmRequest};

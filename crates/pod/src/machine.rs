@@ -16,7 +16,9 @@ use holm_spec::container::{AcceleratorChoice, MachineProfile, MachineSpec, Mount
 use holm_spec::state::MachineState;
 use holm_vm::kernel::module::Bus;
 use holm_vm::kernel::{KernelRequest, KernelSource};
-use holm_vm::machine::{Accelerator, DiskFile, HostUser, Hypervisor, Machine, Nic, Origin, Profile, Share, VmmPlan};
+use holm_vm::machine::{
+    Accelerator, Boot, DiskFile, HostUser, Hypervisor, Machine, Nic, Origin, Profile, Share, VmmPlan,
+};
 use holm_vm::qemu::Qemu;
 use holm_vm::virtiofs::Virtiofsd;
 use holm_vm::{accel, cache, disk};
@@ -87,7 +89,7 @@ impl Prepared {
     pub(crate) fn plan(self, roots: &Roots, taps: Vec<OwnedFd>, shares: Vec<Share>) -> Result<Planned, Error> {
         let Self { qemu, mut machine, mut state, digest, template } = self;
         machine.shares = shares;
-        machine.links = taps.into_iter().zip(0..).map(|(tap, n)| Nic { tap, n }).collect();
+        machine.links = taps.into_iter().zip(0..).map(|(tap, n)| Nic { tap, n, mac: None }).collect();
         let (mut resumed, mut wish) = (None, None);
         if template && machine.shares.is_empty() {
             let kept = Kept::of(roots, &qemu, &machine, &digest);
@@ -97,7 +99,7 @@ impl Prepared {
                     machine.origin = Origin::Restore { memory: loaded.memory };
                     resumed = Some((kept, loaded.state));
                 }
-                None => wish = Some(wish_of(kept, &qemu, &machine)),
+                None => wish = wish_of(kept, &qemu, &machine),
             }
         }
         let vmm = qemu.plan(machine).map_err(|e| trouble(&e, e.hint()))?;
@@ -105,12 +107,13 @@ impl Prepared {
     }
 }
 
-fn wish_of(kept: Kept, qemu: &Qemu, machine: &Machine) -> Wish {
-    Wish {
+fn wish_of(kept: Kept, qemu: &Qemu, machine: &Machine) -> Option<Wish> {
+    let Boot::Direct { kernel, initramfs } = &machine.boot else { return None };
+    Some(Wish {
         kept,
         qemu: qemu.clone(),
-        kernel: machine.kernel.clone(),
-        initramfs: machine.initramfs.clone(),
+        kernel: kernel.clone(),
+        initramfs: initramfs.clone(),
         accelerator: machine.accelerator,
         profile: machine.profile,
         cpus: machine.cpus,
@@ -118,7 +121,7 @@ fn wish_of(kept: Kept, qemu: &Qemu, machine: &Machine) -> Wish {
         disks: machine.disks.iter().map(|disk| (disk.serial.clone(), disk.read_only)).collect(),
         links: u8::try_from(machine.links.len()).unwrap_or(u8::MAX),
         user: machine.user,
-    }
+    })
 }
 
 /// Finds and makes what the machine of a container needs. *Errors*: what is missing, with what to do.
@@ -139,9 +142,9 @@ pub(crate) fn prepare(
     let kernel = kernel(roots, asked.kernel.as_deref(), profile, shares)?;
     let root = root_disk(roots, record)?;
     let changes = changes_disk(&roots.container(id))?;
-    let disk = |file, read_only, serial: &str| DiskFile { file, read_only, serial: serial.to_owned(), throttle: None };
-    let uid = user_of(id);
-    let kvm_group = accel::group().filter(|_| chosen.accelerator == Accelerator::Kvm);
+    let format = disk::image::Format::Raw;
+    let disk =
+        |file, read_only, serial: &str| DiskFile { file, read_only, format, serial: serial.to_owned(), throttle: None };
     let (major, minor, micro) = qemu.facts().version;
     let state = MachineState {
         hypervisor: format!("QEMU {major}.{minor}.{micro}"),
@@ -155,8 +158,7 @@ pub(crate) fn prepare(
         memory_bytes: size.memory_bytes,
     };
     let machine = Machine {
-        kernel: kernel.image,
-        initramfs: kernel.initramfs,
+        boot: Boot::Direct { kernel: kernel.image, initramfs: kernel.initramfs },
         accelerator: chosen.accelerator,
         profile,
         cpus: size.cpus,
@@ -164,7 +166,7 @@ pub(crate) fn prepare(
         disks: vec![disk(root, true, ROOT), disk(changes, false, CHANGES)],
         links: Vec::new(),
         shares: Vec::new(),
-        user: HostUser { uid, gid: kvm_group.unwrap_or(uid) },
+        user: host_user(id, chosen.accelerator),
         origin: Origin::Cold,
     };
     Ok(Prepared { qemu, machine, state, digest: kernel.digest, template: asked.template })
@@ -287,6 +289,13 @@ fn changes_disk(folder: &Path) -> Result<OwnedFd, Error> {
 fn user_of(id: &ContainerId) -> u32 {
     let number = u32::from_str_radix(&id.as_str()[..8], 16).unwrap_or(0);
     FIRST_USER + number % USERS
+}
+
+/// The same with its group: that of `/dev/kvm` where it is to open that.
+pub(crate) fn host_user(id: &ContainerId, accelerator: Accelerator) -> HostUser {
+    let uid = user_of(id);
+    let kvm_group = accel::group().filter(|_| accelerator == Accelerator::Kvm);
+    HostUser { uid, gid: kvm_group.unwrap_or(uid) }
 }
 
 /// Loads a filter into the process that listens to a guest, which has given up all else by then.

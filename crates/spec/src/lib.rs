@@ -13,6 +13,7 @@ pub mod protocol;
 pub mod quantity;
 pub mod signal;
 pub mod state;
+pub mod vm;
 
 pub use digest::{Digest, DigestError};
 pub use id::{ContainerId, IdError, Name};

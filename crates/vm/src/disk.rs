@@ -5,6 +5,7 @@
 
 mod bytes;
 pub mod cache;
+pub mod copy;
 mod crc32c;
 pub mod erofs;
 mod error;

@@ -7,6 +7,7 @@ pub mod accel;
 pub mod agent;
 pub mod cache;
 pub mod disk;
+pub mod guest_agent;
 pub mod initramfs;
 mod jail;
 pub mod kernel;

@@ -9,17 +9,18 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use holm_spec::network::MacAddress;
 use holm_spec::oci::runtime::Spec;
+
+use crate::disk::image::Format;
 
 pub use root::RootTree;
 
 /// A machine that is wanted.
 #[derive(Debug)]
 pub struct Machine {
-    /// The kernel, which every user can read: an ELF `vmlinux` that has a PVH entry, or a bzImage.
-    pub kernel: PathBuf,
-    /// The first file system, with the agent as `/init`; every user can read it.
-    pub initramfs: PathBuf,
+    /// What it starts with.
+    pub boot: Boot,
     /// What runs its instructions.
     pub accelerator: Accelerator,
     /// What it looks like.
@@ -38,6 +39,34 @@ pub struct Machine {
     pub user: HostUser,
     /// Where its life begins.
     pub origin: Origin,
+}
+
+/// What a machine starts with.
+#[derive(Debug)]
+pub enum Boot {
+    /// A Linux kernel with Holm's agent.
+    Direct {
+        /// The kernel, which every user can read: an ELF `vmlinux` that has a PVH entry, or a bzImage.
+        kernel: PathBuf,
+        /// The first file system, with the agent as `/init`; every user can read it.
+        initramfs: PathBuf,
+    },
+    /// What its first disk boots. The machine stands still until it is told to go on over QMP.
+    Firmware(Firmware),
+}
+
+/// The program that loads what a disk boots.
+#[derive(Debug)]
+pub enum Firmware {
+    /// QEMU's own BIOS; it speaks on the serial console.
+    Bios,
+    /// UEFI.
+    Uefi {
+        /// Its program, opened for reading.
+        code: OwnedFd,
+        /// The machine's own variables, opened for both.
+        variables: OwnedFd,
+    },
 }
 
 /// What runs a machine's instructions.
@@ -68,6 +97,8 @@ pub struct DiskFile {
     pub file: OwnedFd,
     /// The guest cannot write it.
     pub read_only: bool,
+    /// How its content is to be read; what it says of itself is not asked.
+    pub format: Format,
     /// By which the agent finds it: 1 to 20 of `a-z`, `0-9` and `-`.
     pub serial: String,
     /// How fast it may be.
@@ -94,6 +125,8 @@ pub struct Nic {
     pub tap: OwnedFd,
     /// Its number, which its placeholder address has.
     pub n: u8,
+    /// Its address; the placeholder, which an agent replaces, where absent.
+    pub mac: Option<MacAddress>,
 }
 
 /// A folder of the host, served by a virtiofs server.
@@ -149,7 +182,7 @@ pub struct VmmPlan {
 /// Our ends of what leads to a machine.
 #[derive(Debug)]
 pub struct Ends {
-    /// The stream to the agent.
+    /// The stream to the agent: Holm's, or with a firmware QEMU's guest agent, where the guest runs it.
     pub channel: OwnedFd,
     /// The hypervisor's monitor, which speaks QMP.
     pub qmp: OwnedFd,

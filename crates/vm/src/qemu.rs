@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use holm_sys::packet;
 use rustix::net::SocketType;
 
-use crate::machine::{Accelerator, Ends, Error, Hypervisor, Machine, Origin, Profile, VmmPlan};
+use crate::machine::{Accelerator, Boot, Ends, Error, Hypervisor, Machine, Origin, Profile, VmmPlan};
 pub use probe::Facts;
 
 /// Name of the program.
@@ -103,8 +103,13 @@ impl Qemu {
         if !machine.shares.is_empty() && !matches!(machine.origin, Origin::Cold) {
             return Err(Error::Value("shares in a machine that is saved or restored".to_owned()));
         }
-        readable(&machine.kernel)?;
-        readable(&machine.initramfs)
+        match &machine.boot {
+            Boot::Direct { kernel, initramfs } => readable(kernel).and_then(|()| readable(initramfs)),
+            Boot::Firmware(_) if machine.profile != Profile::Q35 => {
+                Err(Error::Value("a firmware and another profile than q35".to_owned()))
+            }
+            Boot::Firmware(_) => Ok(()),
+        }
     }
 }
 
@@ -123,8 +128,12 @@ impl Hypervisor for Qemu {
         let kvm = machine.accelerator == Accelerator::Kvm;
         let jail = jail::Jail {
             program: &self.program,
-            kernel: machine.kernel.clone(),
-            initramfs: machine.initramfs.clone(),
+            boot: match &machine.boot {
+                Boot::Direct { kernel, initramfs } => {
+                    vec![(kernel.clone(), jail::KERNEL), (initramfs.clone(), jail::INITRAMFS)]
+                }
+                Boot::Firmware(_) => Vec::new(),
+            },
             user: machine.user,
             kvm,
             proc: !matches!(machine.origin, Origin::Cold),

@@ -20,3 +20,5 @@ mod probe;
 mod told;
 #[path = "vm/volumes.rs"]
 mod volumes;
+#[path = "vm/whole.rs"]
+mod whole;

@@ -74,7 +74,7 @@ fn links() -> BTreeSet<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// Names below the roots, less what is kept: locks, the history of events, the mark of this boot.
+/// Names below the roots, less what is kept: locks, the history of events, the mark of this boot, what runs machines.
 fn files(scratch: &Scratch) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for root in [scratch.data_root(), scratch.run_root()] {

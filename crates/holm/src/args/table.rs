@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use clap::ArgMatches;
 
-use super::{container, create, image, lifecycle, network, network_path, system, volume};
+use super::{container, create, image, lifecycle, network, network_path, system, vm, volume};
 
 pub use rows::entries;
 
@@ -82,6 +82,16 @@ pub enum Command {
     NetworkPorts(network::NetworkPorts),
     NetworkRepair(network::NetworkRepair),
     Port(network::Port),
+    VmCreate(Box<vm::VmCreate>),
+    VmStart(vm::VmStart),
+    VmStop(vm::VmStop),
+    VmConsole(vm::VmConsole),
+    VmExec(vm::VmExec),
+    VmSnapshot(vm::VmMoment),
+    VmRestore(vm::VmMoment),
+    VmRemove(vm::VmRemove),
+    VmList(vm::VmList),
+    VmInspect(vm::VmInspect),
     Pull(image::Pull),
     Push(image::Push),
     Images(image::Images),

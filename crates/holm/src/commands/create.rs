@@ -160,7 +160,7 @@ fn used_ids(engine: &Engine) -> Result<Vec<(u32, u32)>, Failure> {
     Ok(containers.iter().filter_map(|container| range(&container.spec.sandbox.userns)).collect())
 }
 
-fn generated(number: bool) -> Result<holm_spec::Name, Failure> {
+pub(super) fn generated(number: bool) -> Result<holm_spec::Name, Failure> {
     let mut random = [0u8; 8];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
         .map_err(|e| Failure::because("cannot read random bytes", &std::io::Error::from(e)).with_code(CODE_HOLM))?;

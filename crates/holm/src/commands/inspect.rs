@@ -9,6 +9,7 @@ use super::context::{Context, find_image, run_folder};
 use crate::args::container::Inspect;
 use crate::args::image::ImageInspect;
 use crate::args::network::NetworkInspect;
+use crate::args::vm::VmInspect;
 use crate::args::volume::VolumeInspect;
 use crate::error::Failure;
 use crate::format::inspect::{self, Facts};
@@ -86,6 +87,14 @@ pub fn volume(context: &Context, flags: &VolumeInspect) -> Outcome {
 pub fn network(context: &Context, flags: &NetworkInspect) -> Outcome {
     let engine = context.engine()?;
     show(&flags.networks, Form::of(&flags.format, &flags.output), &|name| describe_network(&engine, name))
+}
+
+/// `holm vm inspect`
+pub fn vm(context: &Context, flags: &VmInspect) -> Outcome {
+    let engine = context.engine()?;
+    show(&flags.machines, Form::of(&flags.format, &flags.output), &|name| {
+        engine.vm_get(name).map(|vm| crate::format::vm::inspect(&vm)).map_err(Failure::from)
+    })
 }
 
 fn describe_network(engine: &Engine, name: &str) -> Result<Value, Failure> {

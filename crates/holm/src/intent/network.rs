@@ -136,7 +136,7 @@ pub fn alias(flag: &str, text: &str) -> Result<String, Failure> {
 }
 
 /// `NAME`, docker's `name=NAME,alias=…,ip=…` or podman's `NAME:alias=…,ip=…`.
-fn attachment(text: &str) -> Result<AttachmentSpec, Failure> {
+pub fn attachment(text: &str) -> Result<AttachmentSpec, Failure> {
     let bad = |why: &str| Failure::flag("--network", text, why);
     let (name, options) = match text.split_once([':', '=']) {
         Some((_, _)) if text.starts_with("name=") => (None, text),

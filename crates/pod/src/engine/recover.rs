@@ -40,6 +40,7 @@ impl Engine {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(failed(e)),
         }
+        first = first.and(self.recover_vms());
         first = first.and(self.recover_plugged());
         // After the containers: what they held of networks was given back by then.
         first = first.and(self.roots.networks().recover().map_err(Error::from));
@@ -129,7 +130,12 @@ impl Engine {
     }
 
     /// Kills what is left in the container's groups and removes them.
-    fn kill_group(&self, id: &ContainerId, parent: Option<&str>, state: &ContainerState) -> Result<(), Error> {
+    pub(crate) fn kill_group(
+        &self,
+        id: &ContainerId,
+        parent: Option<&str>,
+        state: &ContainerState,
+    ) -> Result<(), Error> {
         let path = if state.cgroup_path.is_empty() {
             format!("{}/{id}", parent.unwrap_or(&self.roots.cgroup_parent).trim_matches('/'))
         } else {

@@ -1,6 +1,7 @@
 //! Starting a container, and reaching the supervisor of a running one.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use holm_spec::ContainerId;
@@ -71,49 +72,10 @@ impl Engine {
         Ok(lock)
     }
 
-    /// Connects to the supervisor; `None` when none answers.
-    pub(super) fn connect(&self, id: &ContainerId) -> Result<Option<Connection>, Error> {
-        let path = self.roots.run_container(id);
-        let failed = |e: std::io::Error| Error::io("reach the supervisor of", id.short(), e);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder = match rustix::fs::open(&path, flags, Mode::empty()) {
-            Ok(folder) => folder,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(e) => return Err(failed(e.into())),
-        };
-        match wire::connect(folder.as_fd(), SOCKET) {
-            Ok(socket) => Ok(Some(Connection::new(socket))),
-            Err(e) if wire::nobody_listens(&e) => Ok(None),
-            Err(e) => Err(failed(e)),
-        }
-    }
-
     /// Connects to the supervisor of a container that runs or is just being started; `None` when it does not run.
     pub(super) fn supervisor(&self, id: &ContainerId) -> Result<Option<Connection>, Error> {
-        let path = self.roots.run_container(id);
-        let give_up = Instant::now() + PATIENCE;
-        let mut watch = None;
-        loop {
-            if let Some(connection) = self.connect(id)? {
-                return Ok(Some(connection));
-            }
-            match FolderLock::try_now(&path)? {
-                Err(NotTaken::Gone) => return Ok(None),
-                Ok(lock) => {
-                    // Nobody is responsible: the supervisor was killed.
-                    self.recover_held(id, lock)?;
-                    return Ok(None);
-                }
-                Err(NotTaken::Held) if Instant::now() > give_up => return Ok(None),
-                Err(NotTaken::Held) => {}
-            }
-            // Somebody is starting or ending it: the folder changes when the socket comes or all is over. The watch is made
-            // first and the socket tried once more, so that no change is missed.
-            match &watch {
-                None => watch = Some(watch_folder(&path)?),
-                Some(watch) => wait_for_change(watch, Duration::from_millis(50)),
-            }
-        }
+        let found = reach(&self.roots.run_container(id), id.short(), &|lock| self.recover_held(id, lock))?;
+        Ok(found.map(Connection::new))
     }
 
     /// The supervisor of a container that must run.
@@ -141,7 +103,55 @@ impl Engine {
     }
 }
 
-fn watch_folder(path: &std::path::Path) -> Result<std::os::fd::OwnedFd, Error> {
+/// Connects to the supervisor whose run folder this is; `None` when none answers.
+pub(crate) fn connect(path: &Path, what: &str) -> Result<Option<OwnedFd>, Error> {
+    let failed = |e: std::io::Error| Error::io("reach the supervisor of", what, e);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(folder) => folder,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(e) => return Err(failed(e.into())),
+    };
+    match wire::connect(folder.as_fd(), SOCKET) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(e) if wire::nobody_listens(&e) => Ok(None),
+        Err(e) => Err(failed(e)),
+    }
+}
+
+/// Connects to a supervisor that is there or is just coming or going; `None` when there is none. What a dead one left is
+/// given to `recover`.
+pub(crate) fn reach(
+    path: &Path,
+    what: &str,
+    recover: &dyn Fn(FolderLock) -> Result<(), Error>,
+) -> Result<Option<OwnedFd>, Error> {
+    let give_up = Instant::now() + PATIENCE;
+    let mut watch = None;
+    loop {
+        if let Some(socket) = connect(path, what)? {
+            return Ok(Some(socket));
+        }
+        match FolderLock::try_now(path)? {
+            Err(NotTaken::Gone) => return Ok(None),
+            Ok(lock) => {
+                // Nobody is responsible: the supervisor was killed.
+                recover(lock)?;
+                return Ok(None);
+            }
+            Err(NotTaken::Held) if Instant::now() > give_up => return Ok(None),
+            Err(NotTaken::Held) => {}
+        }
+        // Somebody is starting or ending it: the folder changes when the socket comes or all is over. The watch is made
+        // first and the socket tried once more, so that no change is missed.
+        match &watch {
+            None => watch = Some(watch_folder(path)?),
+            Some(watch) => wait_for_change(watch, Duration::from_millis(50)),
+        }
+    }
+}
+
+fn watch_folder(path: &Path) -> Result<OwnedFd, Error> {
     let failed = |e: Errno| Error::io("watch", path.display().to_string(), e);
     let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).map_err(failed)?;
     let what = inotify::WatchFlags::CREATE | inotify::WatchFlags::DELETE | inotify::WatchFlags::DELETE_SELF;
@@ -152,7 +162,7 @@ fn watch_folder(path: &std::path::Path) -> Result<std::os::fd::OwnedFd, Error> {
 }
 
 /// Waits for a change or the time; a supervisor that is killed changes nothing in its folder, hence the time.
-fn wait_for_change(watch: &std::os::fd::OwnedFd, at_most: Duration) {
+fn wait_for_change(watch: &OwnedFd, at_most: Duration) {
     let timeout = Timespec { tv_sec: at_most.as_secs().cast_signed(), tv_nsec: at_most.subsec_nanos().into() };
     let mut poll = [PollFd::new(watch, PollFlags::IN)];
     let _ = rustix::event::poll(&mut poll, Some(&timeout));

@@ -15,7 +15,8 @@ use std::time::Duration;
 use holm_container::cgroup::{Cgroup, Hierarchy};
 use holm_spec::oci::runtime::Resources;
 use holm_vm::disk::cache::key_of;
-use holm_vm::machine::{Accelerator, DiskFile, HostUser, Hypervisor, Machine, Nic, Origin, Profile};
+use holm_vm::disk::image::Format;
+use holm_vm::machine::{Accelerator, Boot, DiskFile, HostUser, Hypervisor, Machine, Nic, Origin, Profile};
 use holm_vm::qemu::Qemu;
 use holm_vm::qmp::Qmp;
 use holm_vm::template;
@@ -132,8 +133,8 @@ impl Wish {
             template::save(&mut qmp, memory.as_fd(), &self.kept.key, &self.kept.folder).map_err(|e| chain(&e))
         });
         let saved = saved.map_err(|why| format!("{why}; its console ended:\n{}", last_words(&vmm.ends.console)));
-        let _ = rustix::process::pidfd_send_signal(&vmm.process, rustix::process::Signal::KILL);
-        let _ = rustix::process::waitid(WaitId::PidFd(vmm.process.as_fd()), WaitIdOptions::EXITED);
+        let _ = rustix::process::pidfd_send_signal(&vmm.process.pidfd, rustix::process::Signal::KILL);
+        let _ = rustix::process::waitid(WaitId::PidFd(vmm.process.pidfd.as_fd()), WaitIdOptions::EXITED);
         saved
     }
 
@@ -141,15 +142,14 @@ impl Wish {
     fn machine(&self, origin: Origin) -> Result<Machine, String> {
         let disk = |(serial, read_only): &(String, bool)| -> Result<DiskFile, String> {
             let file = placeholder(*read_only).map_err(|e| e.to_string())?;
-            Ok(DiskFile { file, read_only: *read_only, serial: serial.clone(), throttle: None })
+            Ok(DiskFile { file, read_only: *read_only, serial: serial.clone(), format: Format::Raw, throttle: None })
         };
         let link = |n: u8| -> Result<Nic, String> {
             let name = format!("hvt{}-{n}", rustix::process::getpid().as_raw_pid());
-            Ok(Nic { tap: holm_sys::tap::open(&name).map_err(|e| e.to_string())?, n })
+            Ok(Nic { tap: holm_sys::tap::open(&name).map_err(|e| e.to_string())?, n, mac: None })
         };
         Ok(Machine {
-            kernel: self.kernel.clone(),
-            initramfs: self.initramfs.clone(),
+            boot: Boot::Direct { kernel: self.kernel.clone(), initramfs: self.initramfs.clone() },
             accelerator: self.accelerator,
             profile: self.profile,
             cpus: self.cpus,

@@ -9,6 +9,7 @@ use holm_container::seccomp::Program;
 use holm_container::{Create, Init, Stdio};
 use holm_spec::container::Profile;
 use holm_spec::oci::runtime::Spec;
+use holm_sys::process::Child;
 use holm_vm::machine::{Ends, HostUser, RootTree, VmmPlan};
 use holm_vm::virtiofs::ServerPlan;
 use rustix::fs::{Mode, OFlags};
@@ -22,7 +23,7 @@ pub(crate) struct Vmm {
     /// Our ends of what leads to the machine.
     pub ends: Ends,
     /// Its process.
-    pub process: OwnedFd,
+    pub process: Child,
     /// Who it is on the host, and who attends it becomes.
     pub user: HostUser,
 }
@@ -33,7 +34,7 @@ pub(crate) fn start(id: &str, plan: VmmPlan, group: Option<&Cgroup>) -> Result<V
     let user = user_of(&spec);
     let seccomp = filter::program(&Profile::Default, &spec)?;
     let init = run(id, (&spec, &root, user), (files, output), group, &seccomp)?;
-    Ok(Vmm { ends, process: init.pidfd, user })
+    Ok(Vmm { ends, process: Child { pid: init.pid, pidfd: init.pidfd }, user })
 }
 
 /// Starts what serves a folder; it lives as long as the caller and its connection. Its words go to `output`. The error is a text.

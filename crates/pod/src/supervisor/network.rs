@@ -31,10 +31,10 @@ impl Roots {
     }
 }
 
-/// What a running container has of networks.
+/// What a running container has of networks, or a whole machine.
 #[derive(Debug)]
-pub(super) struct Attached {
-    pub(super) joined: Joined,
+pub(crate) struct Attached {
+    pub(crate) joined: Joined,
     keeper: Option<KeeperLink>,
     /// Readable when something came to a published port that the firewall did not translate.
     ports: Option<OwnedFd>,
@@ -52,12 +52,12 @@ struct Plugged {
 }
 
 impl Attached {
-    fn new(joined: Joined) -> Self {
+    pub(crate) fn new(joined: Joined) -> Self {
         Self { joined, keeper: None, ports: None, relay: None, plugged: None }
     }
 
     /// The end of the keeper, as long as there is one.
-    pub(super) fn keeper(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn keeper(&self) -> Option<BorrowedFd<'_>> {
         self.keeper.as_ref().map(AsFd::as_fd)
     }
 
@@ -67,7 +67,7 @@ impl Attached {
     }
 
     /// The ports, unless somebody looks after them already.
-    pub(super) fn ports(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn ports(&self) -> Option<BorrowedFd<'_>> {
         self.ports.as_ref().filter(|_| self.relay.is_none()).map(AsFd::as_fd)
     }
 
@@ -83,6 +83,62 @@ impl Attached {
             host: endpoints.iter().flat_map(|e| e.gateways.iter().copied()).next(),
             search: dns.search,
             options: dns.options,
+        }
+    }
+
+    /// What is looked after as long as the container runs: the keeper, and ports that need passing on.
+    pub(crate) fn attend(&mut self, networks: &Networks) {
+        if self.plugged.is_none() {
+            // Without a keeper names are not served; the next command or the next look starts one.
+            self.keeper = networks.ensure_keeper().ok();
+        }
+        // A port that cannot be watched is still translated by the firewall.
+        let _ = self.watch_ports();
+    }
+
+    /// The keeper has ended though the container is still there: another one is started.
+    pub(crate) fn keeper_ended(&mut self, networks: &Networks) {
+        self.keeper = None;
+        self.keeper = networks.ensure_keeper().ok();
+    }
+
+    /// Something waits at a published port: a process is made that passes it on.
+    pub(crate) fn ports_ready(&mut self) {
+        let relayed = self.joined.relayed();
+        let copies: Result<Vec<relay::Source>, std::io::Error> = relayed
+            .iter()
+            .map(|r| {
+                Ok(relay::Source { socket: r.socket.try_clone_to_owned()?, target: r.target, protocol: r.protocol })
+            })
+            .collect();
+        drop(relayed);
+        let Ok(sources) = copies else { return };
+        let made = holm_sys::process::fork();
+        match made {
+            Ok(holm_sys::process::Fork::Child) => {
+                let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+                let _ = rustix::thread::set_name(c"holm-relay");
+                holm_sys::process::exit_now(relay::run(&sources))
+            }
+            Ok(holm_sys::process::Fork::Parent(child)) => self.relay = Some(child.pid),
+            // It is tried again at once; without memory for a process there is nothing else to do.
+            Err(_) => {}
+        }
+    }
+
+    /// Whether this child was the one that passes on; then ports are watched again.
+    pub(crate) fn relay_ended(&mut self, pid: i32) -> bool {
+        let was = self.relay == Some(pid);
+        if was {
+            self.relay = None;
+        }
+        was
+    }
+
+    /// Ends the process that passes on.
+    pub(crate) fn end_relay(&mut self) {
+        if let Some(pid) = self.relay.take() {
+            let _ = holm_sys::process::kill(pid, rustix::process::Signal::KILL.as_raw());
         }
     }
 
@@ -193,69 +249,38 @@ impl Supervisor {
         connected.map_err(|e| StartError::refused(format!("connect its networks: {}", chain(&e))))
     }
 
-    /// What is looked after as long as the container runs: the keeper, and ports that need passing on.
+    /// See [`Attached::attend`].
     pub(super) fn attend_networks(&mut self) {
         let networks = self.roots.networks();
-        let Some(attached) = &mut self.attached else { return };
-        if attached.plugged.is_none() {
-            // Without a keeper names are not served; the next command or the next look starts one.
-            attached.keeper = networks.ensure_keeper().ok();
+        if let Some(attached) = &mut self.attached {
+            attached.attend(&networks);
         }
-        // A port that cannot be watched is still translated by the firewall.
-        let _ = attached.watch_ports();
     }
 
-    /// The keeper has ended though the container is still there: another one is started.
+    /// See [`Attached::keeper_ended`].
     pub(super) fn keeper_ended(&mut self) {
         let networks = self.roots.networks();
         if let Some(attached) = &mut self.attached {
-            attached.keeper = None;
-            attached.keeper = networks.ensure_keeper().ok();
+            attached.keeper_ended(&networks);
         }
     }
 
-    /// Something waits at a published port: a process is made that passes it on.
+    /// See [`Attached::ports_ready`].
     pub(super) fn ports_ready(&mut self) {
-        let Some(attached) = &mut self.attached else { return };
-        let relayed = attached.joined.relayed();
-        let copies: Result<Vec<relay::Source>, std::io::Error> = relayed
-            .iter()
-            .map(|r| {
-                Ok(relay::Source { socket: r.socket.try_clone_to_owned()?, target: r.target, protocol: r.protocol })
-            })
-            .collect();
-        drop(relayed);
-        let Ok(sources) = copies else { return };
-        let made = holm_sys::process::fork();
-        match made {
-            Ok(holm_sys::process::Fork::Child) => {
-                let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-                let _ = rustix::thread::set_name(c"holm-relay");
-                holm_sys::process::exit_now(relay::run(&sources))
-            }
-            Ok(holm_sys::process::Fork::Parent(child)) => attached.relay = Some(child.pid),
-            // It is tried again at once; without memory for a process there is nothing else to do.
-            Err(_) => {}
+        if let Some(attached) = &mut self.attached {
+            attached.ports_ready();
         }
     }
 
-    /// Whether this child was the one that passes on; then ports are watched again.
+    /// See [`Attached::relay_ended`].
     pub(super) fn relay_ended(&mut self, pid: i32) -> bool {
-        match &mut self.attached {
-            Some(attached) if attached.relay == Some(pid) => {
-                attached.relay = None;
-                true
-            }
-            _ => false,
-        }
+        self.attached.as_mut().is_some_and(|attached| attached.relay_ended(pid))
     }
 
     /// Lets go of the networks: rules, addresses, ports. Goes on after an error; what is left is found by its record.
     pub(super) fn release_networks(&mut self) {
-        let Some(attached) = self.attached.take() else { return };
-        if let Some(pid) = attached.relay {
-            let _ = holm_sys::process::kill(pid, rustix::process::Signal::KILL.as_raw());
-        }
+        let Some(mut attached) = self.attached.take() else { return };
+        attached.end_relay();
         let _ = match attached.plugged {
             Some(_) => self.roots.networks().unplug(&self.id),
             None => self.roots.networks().release(&self.id, attached.joined.endpoints()),

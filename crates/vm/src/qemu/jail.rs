@@ -22,8 +22,8 @@ const MAX_FILES: u64 = 1024;
 /// What decides on a jail.
 pub(super) struct Jail<'a> {
     pub(super) program: &'a Path,
-    pub(super) kernel: PathBuf,
-    pub(super) initramfs: PathBuf,
+    /// Files that it boots, and where it finds them.
+    pub(super) boot: Vec<(PathBuf, &'static str)>,
     pub(super) user: HostUser,
     pub(super) kvm: bool,
     /// It opens a descriptor of its own once more, which needs a `/proc`.
@@ -36,9 +36,9 @@ impl Jail<'_> {
         use NamespaceKind::{Cgroup, Ipc, Network, Pid, User, Uts};
         let (mut root, mut mounts) = programs(self.program)?;
         root.folders.push("dev".into());
-        for (source, target) in [(&self.kernel, KERNEL), (&self.initramfs, INITRAMFS)] {
+        for (source, target) in &self.boot {
             root.files.push(target.trim_start_matches('/').into());
-            mounts.push(bind(source, target, &["bind", "ro", "nosuid", "nodev", "noexec"]));
+            mounts.push(bind(source, *target, &["bind", "ro", "nosuid", "nodev", "noexec"]));
         }
         mounts.push(Mount {
             destination: "/dev".into(),

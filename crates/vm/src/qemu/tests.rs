@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::disk::image::Format;
 use crate::machine::{DiskFile, HostUser, Nic, Share, Throttle};
 
 struct Boot {
@@ -24,17 +25,25 @@ impl Boot {
         let null = || OwnedFd::from(File::open("/dev/null").unwrap());
         let throttle = Throttle { write_bps: 1_000_000, ..Throttle::default() };
         Machine {
-            kernel: self.folder.path().join("kernel"),
-            initramfs: self.folder.path().join("initramfs"),
+            boot: crate::machine::Boot::Direct {
+                kernel: self.folder.path().join("kernel"),
+                initramfs: self.folder.path().join("initramfs"),
+            },
             accelerator: Accelerator::Tcg { tsc_khz: 2_000_000 },
             profile,
             cpus: 2,
             memory_bytes: 100_000_001,
             disks: vec![
-                DiskFile { file: null(), read_only: true, serial: "root".into(), throttle: None },
-                DiskFile { file: null(), read_only: false, serial: "changes".into(), throttle: Some(throttle) },
+                DiskFile { file: null(), read_only: true, format: Format::Raw, serial: "root".into(), throttle: None },
+                DiskFile {
+                    file: null(),
+                    read_only: false,
+                    format: Format::Raw,
+                    serial: "changes".into(),
+                    throttle: Some(throttle),
+                },
             ],
-            links: vec![Nic { tap: null(), n: 0 }, Nic { tap: null(), n: 1 }],
+            links: vec![Nic { tap: null(), n: 0, mac: None }, Nic { tap: null(), n: 1, mac: None }],
             shares: vec![Share { tag: "volume-0".into(), server: null() }],
             user: HostUser { uid: 600_001, gid: 600_002 },
             origin: Origin::Cold,
@@ -137,7 +146,11 @@ fn machines_that_cannot_be_are_refused_by_name() {
     check(|machine| machine.shares[0].tag = String::new(), "a share of tag ``");
     check(|machine| machine.cpus = 0, "0 processors");
     check(|machine| machine.memory_bytes = 1 << 20, "1048576 bytes of memory");
-    check(|machine| machine.kernel = "/nonexistent".into(), "cannot look at `/nonexistent`");
+    let missing = |machine: &mut Machine| {
+        let (kernel, initramfs) = ("/nonexistent".into(), "/nonexistent".into());
+        machine.boot = crate::machine::Boot::Direct { kernel, initramfs };
+    };
+    check(missing, "cannot look at `/nonexistent`");
     let kernel = files.folder.path().join("kernel");
     std::fs::set_permissions(&kernel, PermissionsExt::from_mode(0o600)).unwrap();
     check(|_| (), "other users cannot read it");

@@ -3,6 +3,7 @@
 mod image;
 mod network;
 mod network_path;
+mod vm;
 
 use clap::{Args, FromArgMatches};
 
@@ -12,6 +13,7 @@ use image::{
     SAVE, TAG,
 };
 use network::{NETWORK, PORT};
+use vm::VM;
 
 /// All commands, in the order of the help.
 pub fn entries() -> &'static [Entry] {
@@ -434,5 +436,6 @@ static ENTRIES: &[Entry] = &[
     IMAGE,
     VOLUME,
     NETWORK,
+    VM,
     SYSTEM,
 ];

@@ -243,7 +243,7 @@ fn attend(
         Ok(Vmm { ends, process, user }) => monitor::run(MonitorParts {
             ends,
             control,
-            vmm: process,
+            vmm: process.pidfd,
             user,
             restored: state.is_some(),
             boot_timeout: BOOT_TIMEOUT,
