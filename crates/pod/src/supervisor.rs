@@ -157,6 +157,8 @@ struct Supervisor {
     streams: Vec<Stream>,
     execs: Vec<ExecRun>,
     health: Option<Checker>,
+    /// The virtual machine that was just tried said nothing.
+    silent: std::cell::Cell<bool>,
     stopping: Option<Stopping>,
     /// The supervisor was told to end, as when the machine goes down: no start follows this end, and it is no wish of the
     /// user's, so that `unless-stopped` starts the container again after the boot.
@@ -227,6 +229,7 @@ impl Supervisor {
             streams: Vec::new(),
             execs: Vec::new(),
             health: None,
+            silent: std::cell::Cell::new(false),
             stopping: None,
             ending: false,
             restart: restart::Backoff::default(),

@@ -25,6 +25,7 @@ use holm_vm::machine::{Share, VmmPlan};
 use holm_vm::monitor::wire::{Received, ask, hear};
 use holm_vm::monitor::{self, FromMonitor, MonitorParts, Patience};
 use holm_vm::virtiofs::ServerPlan;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::SocketType;
 
 use super::super::pump::Pump;
@@ -35,17 +36,38 @@ use crate::machine::{self, Kept, Planned, Prepared, Vmm};
 use crate::plan::{Facts, guest_run, host_name, hypervisor_resources, machine_size};
 use crate::{Error, filter, wire};
 
-/// How long a machine may take to boot: seconds where it is emulated on a busy host.
+/// How long a machine may take until its program runs before another is tried: an emulated one takes two seconds on a quiet host.
+const FIRST_TIMEOUT: Duration = Duration::from_secs(25);
+/// How long the other one may take, on a busy host.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Random bytes that a guest's pool gets.
 const ENTROPY_BYTES: usize = 64;
 
 impl Supervisor {
-    /// Starts the container in a machine of its own; the PID that stands for it. *Errors*: nothing is left.
+    /// Starts the container in a machine of its own; the PID that stands for it. A machine whose guest says nothing, or dies before
+    /// its program runs, is booted once more, cold and with more patience. *Errors*: nothing is left.
     pub(in super::super) fn boot_machine(
         &mut self,
         asked: &MachineSpec,
         console: Option<ConsoleSize>,
+    ) -> Result<i32, Error> {
+        let tries = [(FIRST_TIMEOUT, asked.clone()), (BOOT_TIMEOUT, MachineSpec { template: false, ..asked.clone() })];
+        let mut last = None;
+        for (limit, asked) in tries {
+            self.silent.set(false);
+            match self.try_machine(&asked, console, limit) {
+                Err(e) if self.silent.get() => last = Some(e),
+                other => return other,
+            }
+        }
+        last.map_or(Ok(0), Err)
+    }
+
+    fn try_machine(
+        &mut self,
+        asked: &MachineSpec,
+        console: Option<ConsoleSize>,
+        limit: Duration,
     ) -> Result<i32, Error> {
         let (shares, sources) = self.shares()?;
         let facts = self.guest_facts(sources);
@@ -60,7 +82,7 @@ impl Supervisor {
         let kvm = state.accelerator == "kvm";
         let resources = hypervisor_resources(&self.record.spec, &facts, size, kvm)?;
         let group = self.group_of(&resources, &group_path)?;
-        let made = self.attended((planned.vmm, shares.servers), planned.resumed, group.as_ref(), setup, &run);
+        let made = self.attended((planned.vmm, shares.servers), planned.resumed, group.as_ref(), setup, (&run, limit));
         let (attendant, control, pump) = match made {
             Ok(made) => made,
             Err(e) => {
@@ -136,7 +158,7 @@ impl Supervisor {
         resumed: Option<(Kept, OwnedFd)>,
         group: Option<&Cgroup>,
         setup: Setup,
-        run: &Run,
+        run: (&Run, Duration),
     ) -> Result<(Child, OwnedFd, Pump), Error> {
         let failed = |e: std::io::Error| self.failed(format!("cannot make its virtual machine: {e}"), 125);
         let (ours, theirs) = wire::pair(SocketType::SEQPACKET).map_err(failed)?;
@@ -185,7 +207,7 @@ impl Supervisor {
         control: BorrowedFd<'_>,
         resumed: Option<&Kept>,
         setup: Setup,
-        run: &Run,
+        (run, limit): (&Run, Duration),
         stdio: &Stdio,
     ) -> Result<Option<OwnedFd>, Error> {
         let failed = |e: std::io::Error| self.failed(format!("cannot reach its virtual machine: {e}"), 125);
@@ -200,7 +222,13 @@ impl Supervisor {
             // Its agent said hello before it was saved.
             begin().map_err(failed)?;
         }
+        let end = Instant::now() + limit;
         loop {
+            if !readable(control, end.saturating_duration_since(Instant::now())).map_err(failed)? {
+                self.silent.set(true);
+                resumed.inspect(|kept| kept.discard());
+                return Err(self.failed(format!("its virtual machine says nothing for {limit:?}"), 125));
+            }
             match hear(control).map_err(failed)? {
                 Received::Packet(FromMonitor::Booted { .. }, _) => begin().map_err(failed)?,
                 Received::Packet(FromMonitor::Guest(ToHost::Started { .. }), fds) => return Ok(fds.into_iter().next()),
@@ -209,6 +237,7 @@ impl Supervisor {
                 }
                 Received::Packet(FromMonitor::Lost { reason, console }, _) => {
                     // Whatever it was, the next start does not begin there.
+                    self.silent.set(resumed.is_some() || !console.is_empty());
                     resumed.inspect(|kept| kept.discard());
                     return Err(self.failed(lost_text(&reason, &console), 125));
                 }
@@ -223,6 +252,13 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// Whether there is something to hear within this time.
+fn readable(socket: BorrowedFd<'_>, limit: Duration) -> std::io::Result<bool> {
+    let mut polls = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+    let limit = Timespec { tv_sec: limit.as_secs().cast_signed(), tv_nsec: limit.subsec_nanos().into() };
+    Ok(rustix::event::poll(&mut polls, Some(&limit))? > 0)
 }
 
 /// The attendant's life. *Order*: in the forked process, which has one thread.
