@@ -185,7 +185,7 @@ pub(crate) fn hypervisor(roots: &Roots) -> Result<Qemu, Error> {
 
 /// The same where that is known already.
 pub(crate) fn known_hypervisor(roots: &Roots) -> Result<Option<Qemu>, Error> {
-    Qemu::known(&programs(), &roots.programs()).map_err(|e| trouble(&e, e.hint()))
+    Qemu::known(&programs(), &roots.machines("programs")).map_err(|e| trouble(&e, e.hint()))
 }
 
 /// What serves folders of the host.

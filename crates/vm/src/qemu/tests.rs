@@ -87,8 +87,8 @@ fn every_descriptor_is_used_once_and_no_path_of_the_user_is_named() {
         assert!(options(args, "-machine")[0].ends_with(",memory-backend=memory"), "shares need memory to share");
         let devices = options(args, "-device");
         let bus = if profile == Profile::Microvm { "device" } else { "pci" };
-        for wanted in ["virtio-net-BUS,netdev=link1,mac=02:00:00:00:68:01", "virtio-blk-BUS,drive=disk1,serial=changes"]
-        {
+        let disk = "virtio-blk-BUS,drive=disk1,serial=changes,werror=report,rerror=report";
+        for wanted in ["virtio-net-BUS,netdev=link1,mac=02:00:00:00:68:01", disk] {
             assert!(devices.contains(&wanted.replace("BUS", bus).as_str()), "{devices:?}");
         }
         assert_eq!(devices.contains(&"pvpanic"), profile == Profile::Microvm, "this one has no PCI form of it");
