@@ -127,6 +127,9 @@ both! {
     fn it_can_be_paused_and_measured(scratch: &Scratch) {
         let script = "i=0; while :; do i=$((i+1)); echo $i >/tmp/count; sleep 0.05; done";
         scratch.detached("box", &["--memory", "96m"], &["sh", "-c", script]);
+        wait_until("it counts", PATIENCE, || {
+            scratch.holm(["exec", "box", "cat", "/tmp/count"]).run().exit_code() == 0
+        });
         scratch.holm(["pause", "box"]).ok();
         assert_eq!(scratch.inspect("box", "{{.State.Status}}"), "paused");
         scratch.holm(["unpause", "box"]).ok();

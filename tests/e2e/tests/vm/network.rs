@@ -187,13 +187,15 @@ fn root_of_a_machine_forges_nothing() {
     let other = "ip address add 10.5.0.99/24 dev eth0; ping -c 1 -W 2 -I 10.5.0.99 10.5.0.5; code=$?; \
         ip address del 10.5.0.99/24 dev eth0; exit $code";
     scene.exec("machine", other).code(1);
+    // Advertisements of neighbours (type 136) are not looked for here: honest ones cannot be told from forged ones by what the
+    // listener prints. `network_attack` looks at what becomes of forged ones.
     // What is honest arrives, behind all that is not.
     scene.exec("machine", "ping -c 1 -W 5 10.5.0.5 && /forge end 10.5.0.5").code(0);
     scene.scratch.holm(["wait", "victim"]).ok().says("0");
     let seen = scene.scratch.holm(["logs", "victim"]).ok();
     let seen = seen.mentions("ip 10.5.0.6").mentions("END");
     let marks = ["ip 10.5.0.1 ", "ip 192.0.2.99", "ip 10.5.0.99", " 66", "arp reply 10.5.0.1", "arp reply 10.5.0.5"];
-    for mark in marks.into_iter().chain(["type 134", "type 136", "type 88cc"]) {
+    for mark in marks.into_iter().chain(["type 134", "type 88cc"]) {
         assert!(!seen.stdout.contains(mark), "`{mark}` arrived:\n{seen}");
     }
     scene.finish();

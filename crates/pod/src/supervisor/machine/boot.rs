@@ -44,8 +44,8 @@ const BOOT_TIMEOUT: Duration = Duration::from_secs(60);
 const ENTROPY_BYTES: usize = 64;
 
 impl Supervisor {
-    /// Starts the container in a machine of its own; the PID that stands for it. A machine whose guest says nothing, or dies before
-    /// its program runs, is booted once more, cold and with more patience. *Errors*: nothing is left.
+    /// Starts the container in a machine of its own; the PID that stands for it. A machine whose guest says nothing is
+    /// booted once more, cold and with more patience. *Errors*: nothing is left.
     pub(in super::super) fn boot_machine(
         &mut self,
         asked: &MachineSpec,
@@ -237,7 +237,6 @@ impl Supervisor {
                 }
                 Received::Packet(FromMonitor::Lost { reason, console }, _) => {
                     // Whatever it was, the next start does not begin there.
-                    self.silent.set(resumed.is_some() || !console.is_empty());
                     resumed.inspect(|kept| kept.discard());
                     return Err(self.failed(lost_text(&reason, &console), 125));
                 }
