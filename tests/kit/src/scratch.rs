@@ -70,8 +70,8 @@ impl Scratch {
         scratch
     }
 
-    /// Isolates the containers of these roots so. What is made of a kernel, and templates of booted machines, are
-    /// kept between tests.
+    /// Isolates the containers of these roots so. What is made of a kernel is kept
+    /// between tests; templates of booted machines are there for those that ask for them.
     #[track_caller]
     pub fn isolate(&mut self, isolation: Isolation) {
         self.isolation = isolation;
@@ -79,13 +79,23 @@ impl Scratch {
             let kept = target_folder().join("test-images/machines");
             let machines = self.data_root().join("machines");
             fs::create_dir_all(&machines).expect("make a folder");
-            for name in ["kernels", "templates"] {
-                fs::create_dir_all(kept.join(name)).expect("make a folder");
-                let link =
-                    std::os::unix::fs::symlink(kept.join(name).canonicalize().expect("a path"), machines.join(name));
-                link.expect("link what is kept");
-            }
+            let keep = kept.join("kernels");
+            fs::create_dir_all(&keep).expect("make a folder");
+            let link = std::os::unix::fs::symlink(keep.canonicalize().expect("a path"), machines.join("kernels"));
+            link.expect("link what is kept");
+            // A file where the folder of templates would be: every machine is booted, and none is made in the background.
+            fs::write(machines.join("templates"), "").expect("keep templates away");
         }
+    }
+
+    /// Lets machines begin from templates, which are kept between tests.
+    pub fn with_templates(self) -> Self {
+        let kept = target_folder().join("test-images/machines/templates");
+        fs::create_dir_all(&kept).expect("make a folder");
+        let here = self.data_root().join("machines/templates");
+        fs::remove_file(&here).expect("let templates in");
+        std::os::unix::fs::symlink(kept.canonicalize().expect("a path"), here).expect("link what is kept");
+        self
     }
 
     /// Roots that hold [`BUSYBOX`].

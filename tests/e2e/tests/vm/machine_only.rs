@@ -47,7 +47,7 @@ fn what_cannot_be_the_same_is_refused_with_its_reason() {
 
 #[test]
 fn machines_of_one_template_share_no_secrets() {
-    let scratch = Scratch::isolated(Isolation::Vm);
+    let scratch = Scratch::isolated(Isolation::Vm).with_templates();
     let leaks = Leaks::before(&scratch);
     let script = "cat /proc/sys/kernel/random/uuid /proc/sys/kernel/hostname; head -c 16 /dev/urandom | od -An -tx1";
     let run = |name: &str| scratch.run(["--name", name, BUSYBOX, "sh", "-c", script]).ok().text().to_owned();

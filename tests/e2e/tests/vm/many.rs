@@ -9,7 +9,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
 fn ten_at_once_start_answer_and_go() {
-    let scratch = Scratch::isolated(Isolation::Vm);
+    let scratch = Scratch::isolated(Isolation::Vm).with_templates();
     scratch.sh("true").ok();
     let leaks = Leaks::before(&scratch);
     let names: Vec<String> = (0..10).map(|at| format!("m{at}")).collect();
@@ -30,7 +30,7 @@ fn ten_at_once_start_answer_and_go() {
 /// Twenty-five, since a start takes seconds where instructions are emulated.
 #[test]
 fn cycles_leave_everything_as_it_was() {
-    let scratch = Scratch::isolated(Isolation::Vm);
+    let scratch = Scratch::isolated(Isolation::Vm).with_templates();
     scratch.sh("true").ok();
     let leaks = Leaks::before(&scratch);
     let room = || {
