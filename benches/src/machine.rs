@@ -45,7 +45,7 @@ pub fn measure(peers: &Peers) -> Vec<Table> {
 /// Runs machines until one began from a template.
 fn warm_up(once: &mut dyn FnMut() -> Duration, peers: &Peers) {
     let made = || {
-        let templates = peers.folder().join("data/machines/templates");
+        let templates = peers.scratch.data_root().join("machines/templates");
         fs::read_dir(templates).into_iter().flatten().flatten().any(|entry| entry.path().join("key").exists())
     };
     let start = Instant::now();

@@ -51,16 +51,15 @@ impl Supervisor {
         asked: &MachineSpec,
         console: Option<ConsoleSize>,
     ) -> Result<i32, Error> {
-        let tries = [(FIRST_TIMEOUT, asked.clone()), (BOOT_TIMEOUT, MachineSpec { template: false, ..asked.clone() })];
-        let mut last = None;
-        for (limit, asked) in tries {
-            self.silent.set(false);
-            match self.try_machine(&asked, console, limit) {
-                Err(e) if self.silent.get() => last = Some(e),
-                other => return other,
+        self.silent.set(false);
+        match self.try_machine(asked, console, FIRST_TIMEOUT) {
+            Err(e) if self.silent.get() => {
+                self.emit("machine_silent", &[("error", crate::error::chain(&e))]);
+                let cold = MachineSpec { template: false, ..asked.clone() };
+                self.try_machine(&cold, console, BOOT_TIMEOUT)
             }
+            other => other,
         }
-        last.map_or(Ok(0), Err)
     }
 
     fn try_machine(
