@@ -25,6 +25,7 @@ mod process;
 mod remove;
 mod stat;
 mod systemd;
+mod thrash;
 mod unified;
 
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use error::CgroupError;
 pub use event::OomWatch;
 pub use hierarchy::{Hierarchy, V1Mount, Version};
 pub use stat::{BlockStats, CpuStats, MemoryStats, PidStats, Stats};
+pub use thrash::{MemoryLook, Thrash, Want};
 
 use hierarchy::GroupPath;
 use plan::Plan;
@@ -151,6 +153,16 @@ impl Cgroup {
     /// Something to poll for out-of-memory kills. None without a memory controller.
     pub fn oom_watch(&self) -> Result<Option<OomWatch>, CgroupError> {
         event::watch(self)
+    }
+
+    /// What its memory is like now, for [`Thrash`]. None without a limit, and on v1.
+    pub fn memory_look(&self) -> Result<Option<MemoryLook>, CgroupError> {
+        thrash::look(self)
+    }
+
+    /// Kills the process that the kernel would choose: the one with the highest score. Says whether there was one.
+    pub fn kill_largest(&self) -> Result<bool, CgroupError> {
+        process::kill_largest(self)
     }
 
     /// Changes limits; what is not given stays. Returns what was asked for and has no meaning here.

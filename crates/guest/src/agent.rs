@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 
 use holm_spec::guest::{FIRST_PROCESS, Frame, Kind, MAX_DATA_BYTES, ToHost, VERSION};
 use holm_sys::signal::SignalFd;
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 use rustix::time::ClockId;
@@ -114,7 +114,11 @@ impl Agent {
                 }
             }
         }
-        match rustix::event::poll(&mut fds, None) {
+        let left = self.container.as_ref().and_then(Container::until_look);
+        let timeout =
+            left.map(|left| Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() });
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+            Ok(0) if timeout.is_some() => return Ok(vec![Ready::Memory]),
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(Error::Call { what: "wait".into(), source: e.into() }),
         }
@@ -187,13 +191,16 @@ impl Agent {
         }
     }
 
-    /// The kernel has killed something in the container for memory, perhaps.
+    /// Memory has run out, or it is time to see whether it still does. Something may have been killed for it.
     fn memory_ran_out(&mut self) -> Result<(), Error> {
         let Some(container) = &mut self.container else { return Ok(()) };
         if let Some(watch) = &container.watch {
             watch.clear();
         }
-        let kills = container.group.oom_kills()?;
+        if !container.ended {
+            container.look_at_memory()?;
+        }
+        let kills = container.memory_kills()?;
         if kills > container.oom_kills && !container.ended {
             container.oom_kills = kills;
             self.port.tell(&ToHost::OutOfMemory)?;
@@ -222,7 +229,7 @@ impl Agent {
                     continue;
                 }
             };
-            let kills = self.container.as_ref().map_or(0, |c| c.group.oom_kills().unwrap_or(0));
+            let kills = self.container.as_ref().map_or(0, |c| c.memory_kills().unwrap_or(0));
             let oom = kills > task.oom_kills;
             self.port.tell(&ToHost::Exited { process: number, code, oom })?;
             if number == FIRST_PROCESS

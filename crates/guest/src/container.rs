@@ -4,9 +4,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use holm_container::cgroup::{Cgroup, Driver, Hierarchy, OomWatch};
+use holm_container::cgroup::{Cgroup, Driver, Hierarchy, OomWatch, Thrash, Want};
 use holm_container::seccomp::{Arch, Program, compile, default_profile, load_profile};
 use holm_container::{Create, Init, Join};
 use holm_spec::container::Profile;
@@ -23,6 +23,8 @@ const NAME: &str = "container";
 const GROUPS: &str = "/sys/fs/cgroup";
 /// How long its processes may take to end when they are killed.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at the memory of one that hits its limit.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The container from its start on.
 #[derive(Debug)]
@@ -33,8 +35,13 @@ pub(crate) struct Container {
     seccomp: Option<Program>,
     /// Told when memory runs out.
     pub(crate) watch: Option<OomWatch>,
-    /// Processes that the kernel has killed for memory, as far as the host was told.
+    /// Processes killed for memory, as far as the host was told.
     pub(crate) oom_kills: u64,
+    /// Those of them that were killed here, not by the kernel.
+    starved: u64,
+    thrash: Thrash,
+    /// When to look whether it gets on with the memory that it has.
+    next_look: Option<Instant>,
     /// The first process is gone.
     pub(crate) ended: bool,
 }
@@ -80,7 +87,19 @@ impl Container {
         };
         let watch = group.oom_watch()?;
         let task = streams.task(FIRST_PROCESS, init.pid, init.console.take(), run.stdin)?;
-        Ok((Self { init, spec, group, seccomp, watch, oom_kills: 0, ended: false }, task))
+        let container = Self {
+            init,
+            spec,
+            group,
+            seccomp,
+            watch,
+            oom_kills: 0,
+            starved: 0,
+            thrash: Thrash::default(),
+            next_look: None,
+            ended: false,
+        };
+        Ok((container, task))
     }
 
     /// Runs one more process. *Errors*: what failed; no process is left.
@@ -106,8 +125,35 @@ impl Container {
             seccomp: self.seccomp.as_ref().filter(|_| !exec.unfiltered),
         })?;
         let mut task = streams.task(exec.process, joined.pid, joined.console, exec.stdin)?;
-        task.oom_kills = self.group.oom_kills().unwrap_or(0);
+        task.oom_kills = self.memory_kills()?;
         Ok(task)
+    }
+
+    /// How many processes were killed for memory, by the kernel or by [`Container::look_at_memory`].
+    pub(crate) fn memory_kills(&self) -> Result<u64, Error> {
+        Ok(self.group.oom_kills()? + self.starved)
+    }
+
+    /// How long until the next look at its memory is due. None while nothing gives reason to.
+    pub(crate) fn until_look(&self) -> Option<Duration> {
+        self.next_look.filter(|_| !self.ended).map(|next| next.saturating_duration_since(Instant::now()))
+    }
+
+    /// Ends the largest process where all of them only read their programs again and again for want of memory.
+    pub(crate) fn look_at_memory(&mut self) -> Result<(), Error> {
+        if self.until_look().is_some_and(|left| !left.is_zero()) {
+            return Ok(());
+        }
+        self.next_look = None;
+        let Some(look) = self.group.memory_look()? else { return Ok(()) };
+        match self.thrash.judge(look) {
+            Want::None => return Ok(()),
+            Want::Perhaps => {}
+            Want::Memory if self.group.kill_largest()? => self.starved += 1,
+            Want::Memory => {}
+        }
+        self.next_look = Some(Instant::now() + LOOK_AGAIN);
+        Ok(())
     }
 
     /// PID of the first process.

@@ -3,8 +3,9 @@
 use holm_kit::{BUSYBOX, Leaks, Scratch, has_command, requires};
 
 /// System calls of the command, its supervisor and the container's process up to the end of all three, the program's own
-/// included. *Source*: SPECIFICATION.md; 690 were counted, most of them for mounts and for taking away.
-const MOST_CALLS: usize = 720;
+/// included. *Source*: SPECIFICATION.md; 717 were counted, most of them for mounts and for taking away, and 745 where the container
+/// outlived the moment at which its supervisor begins to listen.
+const MOST_CALLS: usize = 760;
 
 /// A start's calls, one line each: `NAME(arguments…`.
 fn calls_of_a_start(scratch: &Scratch) -> Vec<String> {

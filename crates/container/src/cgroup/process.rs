@@ -118,6 +118,17 @@ fn signal(group: &Cgroup, pids: &[i32]) -> Result<(), CgroupError> {
     Ok(())
 }
 
+/// *Source*: proc_pid_oom_score(5). A process that cannot be asked is not chosen.
+pub(super) fn kill_largest(group: &Cgroup) -> Result<bool, CgroupError> {
+    let score = |pid: i32| -> Option<u64> {
+        std::fs::read_to_string(format!("/proc/{pid}/oom_score")).ok()?.trim().parse().ok()
+    };
+    let largest = list(group)?.into_iter().filter_map(|pid| Some((score(pid)?, pid))).max();
+    let Some((_, pid)) = largest else { return Ok(false) };
+    signal(group, &[pid])?;
+    Ok(true)
+}
+
 /// Waits for `populated 0` by the event that `cgroup.events` gives.
 fn wait_empty(group: &Cgroup, dir: &Path, started: Instant, patience: Duration) -> Result<(), CgroupError> {
     let path = dir.join("cgroup.events");

@@ -13,8 +13,11 @@ use crate::Error;
 
 /// Memory of a machine whose container has no limit.
 const DEFAULT_MEMORY_BYTES: u64 = 512 << 20;
-/// What the guest's kernel and agent need beside the container.
-const KERNEL_BYTES: u64 = 64 << 20;
+/// What the guest's kernel and agent need beside the container. With less (64 MiB were measured) the kernel runs short before the
+/// container reaches its limit, and instead of ending it for that, reads its programs again and again from disk.
+const KERNEL_BYTES: u64 = 128 << 20;
+/// And the part of its memory that it keeps account of it in: 64 bytes for each page, page tables, reserves.
+const KERNEL_SHARE: u64 = 32;
 /// What the hypervisor needs beside the guest's memory: its program, its buffers and, under emulation, translated code.
 const HYPERVISOR_BYTES: u64 = 256 << 20;
 /// Threads of a hypervisor.
@@ -44,7 +47,7 @@ pub(crate) fn machine_size(spec: &ContainerSpec) -> MachineSize {
     let nanos = spec.limits.nano_cpus.filter(|n| *n > 0).or(from_quota).unwrap_or(1_000_000_000);
     let cpus = nanos.div_ceil(1_000_000_000).clamp(1, MAX_CPUS);
     let memory = match spec.limits.memory_bytes {
-        Some(limit) => limit.saturating_add(KERNEL_BYTES),
+        Some(limit) => limit.saturating_add(KERNEL_BYTES).saturating_add(limit / KERNEL_SHARE),
         None => DEFAULT_MEMORY_BYTES,
     };
     // Machines have whole pages, and profiles of machines want whole mebibytes.
@@ -167,7 +170,7 @@ mod tests {
         assert_eq!(size(|l| (l.cpu_quota_us, l.cpu_period_us) = (Some(300_000), Some(100_000))), (3, 512));
         assert_eq!(size(|l| l.cpu_quota_us = Some(-1)), (1, 512));
         assert_eq!(size(|l| l.nano_cpus = Some(u64::MAX)), (64, 512));
-        assert_eq!(size(|l| l.memory_bytes = Some((64 << 20) + 1)), (1, 129));
+        assert_eq!(size(|l| l.memory_bytes = Some((64 << 20) + 1)), (1, 195));
     }
 
     #[test]
@@ -188,7 +191,7 @@ mod tests {
         assert_eq!(run.identity.user.as_deref(), Some("web"));
         assert!(run.identity.unprivileged.effective.is_empty() && !run.identity.unprivileged.bounding.is_empty());
         let host = hypervisor_resources(&spec, &Facts::default(), machine_size(&spec), true).unwrap();
-        assert_eq!(host.memory.unwrap().limit, Some((64 + 64 + 256) << 20));
+        assert_eq!(host.memory.unwrap().limit, Some((64 + 130 + 256) << 20));
         assert_eq!(host.cpu.unwrap().quota, Some(50_000));
         let emulated = hypervisor_resources(&spec, &Facts::default(), machine_size(&spec), false).unwrap();
         let kvm =
