@@ -99,7 +99,7 @@ impl Machine {
             if let Some(frame) = self.decoder.next_frame().unwrap() {
                 return frame;
             }
-            match packet::receive(self.channel.as_fd(), 100_000).unwrap() {
+            match packet::receive_some(self.channel.as_fd(), 100_000).unwrap() {
                 Received::Packet(bytes, _) => self.decoder.push(&bytes),
                 other => panic!("no frame, but {other:?}"),
             }
@@ -133,7 +133,7 @@ impl Machine {
     }
 
     fn hypervisor_is_gone(&self) -> bool {
-        matches!(packet::receive(self.life.as_fd(), 1), Ok(Received::Closed))
+        matches!(packet::receive_some(self.life.as_fd(), 1), Ok(Received::Closed))
     }
 
     /// Runs the first process; the other ends of its streams.
@@ -293,7 +293,7 @@ fn nothing_outlives_the_supervisor() {
     let machine = booted();
     let Machine { control, life, monitor, .. } = machine;
     drop(control);
-    assert!(matches!(packet::receive(life.as_fd(), 1), Ok(Received::Closed)));
+    assert!(matches!(packet::receive_some(life.as_fd(), 1), Ok(Received::Closed)));
     let status = rustix::process::waitid(WaitId::PidFd(monitor.pidfd.as_fd()), WaitIdOptions::EXITED).unwrap();
     assert_eq!(status.and_then(|status| status.exit_status()), Some(137));
 }
