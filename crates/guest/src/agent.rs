@@ -118,7 +118,7 @@ impl Agent {
         let timeout =
             left.map(|left| Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() });
         match rustix::event::poll(&mut fds, timeout.as_ref()) {
-            Ok(0) if timeout.is_some() => return Ok(vec![Ready::Memory]),
+            Ok(0) => return Ok(vec![Ready::Memory]),
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(Error::Call { what: "wait".into(), source: e.into() }),
         }
@@ -197,11 +197,15 @@ impl Agent {
         if let Some(watch) = &container.watch {
             watch.clear();
         }
-        if !container.ended {
-            container.look_at_memory()?;
+        if container.ended {
+            return Ok(());
+        }
+        // The container goes on without: the next time that it hits its limit is another chance.
+        if let Err(e) = container.look_at_memory() {
+            log::error(&chain(&e));
         }
         let kills = container.memory_kills()?;
-        if kills > container.oom_kills && !container.ended {
+        if kills > container.oom_kills {
             container.oom_kills = kills;
             self.port.tell(&ToHost::OutOfMemory)?;
         }

@@ -113,6 +113,8 @@ impl Container {
             (None, Some(of)) => identity::inherit(&mut process, of, exec.unfiltered),
             (None, None) => {}
         }
+        // Before it runs: after that nothing may fail for a reason of this.
+        let kills = self.memory_kills()?;
         let (streams, stdio) = Streams::open(process.terminal, exec.stdin)?;
         let joined = holm_container::exec(Join {
             id: NAME,
@@ -125,7 +127,7 @@ impl Container {
             seccomp: self.seccomp.as_ref().filter(|_| !exec.unfiltered),
         })?;
         let mut task = streams.task(exec.process, joined.pid, joined.console, exec.stdin)?;
-        task.oom_kills = self.memory_kills()?;
+        task.oom_kills = kills;
         Ok(task)
     }
 

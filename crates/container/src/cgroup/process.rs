@@ -118,12 +118,12 @@ fn signal(group: &Cgroup, pids: &[i32]) -> Result<(), CgroupError> {
     Ok(())
 }
 
-/// *Source*: proc_pid_oom_score(5). A process that cannot be asked is not chosen.
+/// *Source*: proc_pid_oom_score(5). A process that cannot be asked is not chosen, nor one of score 0, which the kernel spares.
 pub(super) fn kill_largest(group: &Cgroup) -> Result<bool, CgroupError> {
     let score = |pid: i32| -> Option<u64> {
-        std::fs::read_to_string(format!("/proc/{pid}/oom_score")).ok()?.trim().parse().ok()
+        file::read_if_present(Path::new(&format!("/proc/{pid}/oom_score"))).ok()??.trim().parse().ok()
     };
-    let largest = list(group)?.into_iter().filter_map(|pid| Some((score(pid)?, pid))).max();
+    let largest = list(group)?.into_iter().filter_map(|pid| Some((score(pid).filter(|score| *score > 0)?, pid))).max();
     let Some((_, pid)) = largest else { return Ok(false) };
     signal(group, &[pid])?;
     Ok(true)

@@ -132,11 +132,11 @@ pub(super) fn check_before_update(group: &Cgroup, resources: &Resources) -> Resu
 }
 
 /// A file of one number; none for `max` and where it is not there.
-fn number(dir: &Path, name: &str) -> Result<Option<u64>, CgroupError> {
+pub(super) fn number(dir: &Path, name: &str) -> Result<Option<u64>, CgroupError> {
     Ok(file::read_if_present(&dir.join(name))?.and_then(|text| text.trim().parse().ok()))
 }
 
-fn text(dir: &Path, name: &str) -> Result<String, CgroupError> {
+pub(super) fn text(dir: &Path, name: &str) -> Result<String, CgroupError> {
     Ok(file::read_if_present(&dir.join(name))?.unwrap_or_default())
 }
 

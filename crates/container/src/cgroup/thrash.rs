@@ -6,6 +6,7 @@
 //! disk that passes; behind an emulated one it was seen to go on for minutes, 2 000 pages a second, of the 170 that were left.
 
 use super::error::CgroupError;
+use super::stat::{number, text};
 use super::{Cgroup, file};
 
 /// Part of the limit that must be memory which cannot be taken away.
@@ -65,14 +66,14 @@ impl Thrash {
     }
 }
 
-/// *Source*: cgroup-v2.rst, `memory.stat` and `memory.events`. None where there is no limit, or one that the processes may swap at.
+/// *Source*: cgroup-v2.rst, `memory.stat` and `memory.events`. None without a limit. Anonymous memory counts as fixed, which holds for
+/// kernels without swap, as those of virtual machines are.
 pub(super) fn look(group: &Cgroup) -> Result<Option<MemoryLook>, CgroupError> {
     let Some(dir) = group.v2_dir() else { return Ok(None) };
-    let text = |name: &str| Ok::<_, CgroupError>(file::read_if_present(&dir.join(name))?.unwrap_or_default());
-    let Ok(limit_bytes) = text("memory.max")?.trim().parse() else { return Ok(None) };
-    let stat = text("memory.stat")?;
+    let Some(limit_bytes) = number(&dir, "memory.max")? else { return Ok(None) };
+    let stat = text(&dir, "memory.stat")?;
     let get = |key| file::keyed(&stat, key).unwrap_or(0);
-    let used: u64 = text("memory.current")?.trim().parse().unwrap_or(0);
+    let used = number(&dir, "memory.current")?.unwrap_or(0);
     let file_bytes = get("file").saturating_sub(get("shmem"));
     let page = rustix::param::page_size() as u64;
     Ok(Some(MemoryLook {
@@ -81,7 +82,7 @@ pub(super) fn look(group: &Cgroup) -> Result<Option<MemoryLook>, CgroupError> {
         file_pages: file_bytes / page,
         // Before Linux 5.9 one number for all kinds.
         refaults: file::keyed(&stat, "workingset_refault_file").unwrap_or_else(|| get("workingset_refault")),
-        hits: file::keyed(&text("memory.events")?, "max").unwrap_or(0),
+        hits: file::keyed(&text(&dir, "memory.events")?, "max").unwrap_or(0),
     }))
 }
 

@@ -13,8 +13,8 @@ use crate::Error;
 
 /// Memory of a machine whose container has no limit.
 const DEFAULT_MEMORY_BYTES: u64 = 512 << 20;
-/// What the guest's kernel and agent need beside the container. With less (64 MiB were measured) the kernel runs short before the
-/// container reaches its limit, and instead of ending it for that, reads its programs again and again from disk.
+/// What the guest's kernel and agent need beside the container. With 64 MiB a container limited to 48 MiB had 45 MiB available: the
+/// machine was short before the container reached its limit.
 const KERNEL_BYTES: u64 = 128 << 20;
 /// And the part of its memory that it keeps account of it in: 64 bytes for each page, page tables, reserves.
 const KERNEL_SHARE: u64 = 32;
